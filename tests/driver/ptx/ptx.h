@@ -1,0 +1,102 @@
+#pragma once
+
+// The processor of the simulated GPU: hand-written PTX text in, kernels that really compute out.
+//
+// parse() turns the text of a module into kernels and module variables. run() executes one launch, whole, in the
+// calling thread: block after block in the order x, y, z. So two launches with the same inputs give the same bits,
+// floating point atomics included. Blocks never run at the same time: a kernel whose blocks wait for each other makes
+// no progress and ends by its budget or by `stop`.
+//
+// Memory: generic, global and constant addresses are host addresses of this process. A touch of unmapped memory raises
+// SIGSEGV in the thread that called run(); the handler may siglongjmp out of run(), which holds no lock and owns
+// nothing but scratch memory of the thread, used again by the next run(). Registers, shared and local memory read
+// before they are written hold what earlier blocks of the launch left, zero at first.
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace lull::ptx {
+
+struct Program;  // the decoded instructions of a kernel
+
+struct Parameter {
+  std::string name;
+  std::size_t size = 0;    // bytes
+  std::size_t align = 1;   // bytes
+  std::size_t offset = 0;  // bytes from the start of the flat parameter buffer
+};
+
+// A .global or .const variable of the module. The driver gives it memory and passes the address with every launch.
+struct Variable {
+  std::string name;
+  std::size_t size = 0;            // bytes
+  std::size_t align = 1;           // bytes
+  std::vector<std::byte> initial;  // at most `size` bytes; the rest starts as zero
+  bool constant = false;
+};
+
+struct Kernel {
+  std::string name;
+  std::vector<Parameter> parameters;
+  std::size_t parameter_bytes = 0;
+  std::size_t shared_bytes = 0;  // static, a block
+  std::size_t local_bytes = 0;   // a thread
+  unsigned max_threads = 1024;   // a block: .maxntid, .reqntid
+  unsigned registers = 0;        // registers the text uses, for cuFuncGetAttribute
+  std::shared_ptr<const Program> program;
+};
+
+struct Module {
+  std::vector<Kernel> kernels;
+  std::vector<Variable> variables;
+
+  // Null if the module has no kernel of this name.
+  const Kernel* find(std::string_view kernel) const;
+};
+
+// Where the text is wrong, and what to do about it. Lines and columns count from 1.
+struct Error {
+  std::string message;
+  int line = 0;
+  int column = 0;
+};
+
+// May be called from any thread. Any text gives an answer: nothing throws but running out of memory.
+std::variant<Module, Error> parse(std::string_view text);
+
+enum class Outcome : std::uint8_t {
+  ok,
+  stopped,          // `stop` was set
+  budget_exceeded,  // more than `instruction_budget` thread instructions
+  trap,             // the kernel executed `trap`
+  bad_address,      // outside shared or local memory: an illegal address on a GPU (CUDA error 700)
+  misaligned,       // an address that is no multiple of the access (CUDA error 716)
+  deadlock,         // every thread left waits at a barrier that nobody can complete; a GPU would hang
+  invalid,          // the launch itself: a zero or too large dimension, too much shared memory, missing variables
+};
+
+std::string_view name_of(Outcome);
+
+struct Launch {
+  std::array<unsigned, 3> grid{1, 1, 1};           // blocks
+  std::array<unsigned, 3> block{1, 1, 1};          // threads, at most Kernel::max_threads in all
+  std::size_t dynamic_shared = 0;                  // bytes
+  const std::byte* parameters = nullptr;           // Kernel::parameter_bytes of them; null only if there are none
+  std::span<std::byte* const> variable_addresses;  // one for each of Module::variables, in that order
+  const std::atomic<bool>* stop = nullptr;         // seen within about a millisecond; null: never stops
+  std::uint64_t instruction_budget = 0;            // thread instructions; 0 = no bound
+  std::uint64_t* executed = nullptr;               // receives the thread instructions executed, if not null
+};
+
+// May be called from any thread, several launches at a time. `kernel` is one of `module`.
+Outcome run(const Module& module, const Kernel& kernel, const Launch& launch);
+
+}  // namespace lull::ptx
