@@ -1,0 +1,117 @@
+// broker/policy.h: who may use the card, as arithmetic. No clock, descriptor, log, lock or allocation of its own.
+//
+// The arbiter keeps a State for each GPU, asks decide() after every change and at the time it asked for, and applies
+// the answers. Times are CLOCK_MONOTONIC nanoseconds; sizes are bytes. One thread.
+//
+//   charge(client)   = max(quota it was last seen to obey, every quota sent since, resident) + max(native reserve, native)
+//   always           sum of charges + foreign <= capacity
+//   holder           the client that has the lease: its gate is open, its quota follows its needs
+//   victims          clients whose gate is closed and whose quota is lowered, only by what the holder lacks (the deficit)
+//   filler           the one client whose quota is above what it has resident; there is at most one
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "protocol/reason.h"
+#include "protocol/words.h"
+
+namespace lull::policy {
+
+using Time = std::uint64_t;   // nanoseconds, CLOCK_MONOTONIC
+using Bytes = std::uint64_t;
+using ClientId = std::uint32_t;
+
+inline constexpr Time ms = 1'000'000;
+inline constexpr Time second = 1'000 * ms;
+inline constexpr Time never = ~Time{0};
+
+// From the configuration; the defaults stand here and nowhere else.
+struct Rules {
+  Time linger_min = 1 * second, linger_max = 30 * second;  // within them: the measured round trip of a switch
+  std::optional<Time> keep_alive;                          // overrides the linger; 0: give back at once; never: keep
+  Time unproven_close = 20 * ms;     // the longest an arrival that may be nothing keeps a gate closed
+  Time min_hold = 10 * second;       // against anything but requests
+  Time quantum = 600 * second;       // turns among clients of one class, at least 50 switches long
+  Time loading_quiet = 30 * second;  // a starting service counts as loaded after this long without activity
+  Time loading_max = 300 * second;
+  Time loading_linger = 10 * second;
+  Time yield_idle = 50 * ms;         // a holder idle for this long yields to a waiting peer of its class
+  Time max_slice = 5 * second;       // a busy one yields after this long
+  Time exit_grace = 60 * second;     // what a program with a signal behind the gate gets, in all
+  Time overdue_retry = 500 * ms;     // doubled at each failure in a row, up to a minute
+  Bytes growth_headroom = 256ull << 20;  // quota above what is needed, where the card has it to spare
+  std::uint32_t armed_drain_limit_us = 2000;
+};
+
+// One client on one GPU: what was sent to it, what it answered (parsed), and what is known of its requests.
+struct Client {
+  ClientId id = 0;
+  Class klass = Class::training;
+  // Sent by the broker.
+  GateWord gate;
+  Time gate_since = 0;
+  std::optional<Bytes> quota;   // last sent; nothing: not managed yet, counted by what is resident
+  Bytes quota_high = 0;         // largest quota sent since (and including) the one last seen
+  // Answered by the shim.
+  GateWord seen_gate;
+  PhaseWord phase;
+  Bytes resident = 0, needed = 0, native = 0;
+  bool wants = false;           // a submission waits at the closed gate
+  bool interrupted = false;     // a signal waits behind the closed gate
+  Time wants_since = 0, interrupted_since = 0;
+  Time last_submission = 0;     // 0: none seen yet
+  Bytes backing = 0;            // host memory it has been given to evict to
+  bool unevictable = false;     // nothing of it can move (LULL_IPC=native)
+  // Requests seen by the kernel programs; all zero without them.
+  std::uint32_t waiting = 0;    // requests in flight
+  Time last_arrival = 0, last_request_activity = 0;
+  bool proven = false;          // an arrival of this kind has led to GPU work before
+  // Life.
+  Time connected = 0;
+  bool loading = false;         // a service that has not yet listened, answered, or been quiet; the arbiter clears it
+  // Memory of earlier decisions, updated by the arbiter from decisions (never by decide itself).
+  Time exit_grace_spent = 0;
+  Time lease_since = 0;         // != 0: has the lease
+  Time lease_ended = 0;         // when it last lost the lease
+  Time overdue_until = 0;       // let go after a failed drain; not to be paused again before this
+  std::uint32_t overdue_count = 0;  // in a row
+  Reason reason = Reason::none;
+};
+
+struct Gpu {
+  Bytes capacity = 0;        // device memory in all
+  Bytes foreign = 0;         // held by programs that are not clients
+  Bytes native_reserve = 0;  // kept for each client's contexts and modules
+  Bytes headroom = 0;        // never given out
+  Bytes chunk = 2ull << 20;  // unit of eviction
+  Time round_trip = 0;       // measured: the last full switch there and back; 0: none yet
+};
+
+struct State {
+  Gpu gpu;
+  Rules rules;
+  std::vector<Client> clients;  // in order of connection
+};
+
+Bytes charge(const Client&, const Gpu&);
+Bytes free_now(const State&);  // capacity - headroom - foreign - sum of charges; 0 when negative
+
+// Decisions, in the order in which they are to be applied. Each carries its reason.
+struct SetGate { ClientId client; GateState state; Reason reason; };
+struct SetQuota { ClientId client; Bytes quota; Reason reason; };
+struct Arm { ClientId client; std::uint32_t drain_limit_us; };     // 0: loose
+struct TakeLease { ClientId client; Reason reason; };              // starts a lease
+struct EndLease { ClientId client; Reason reason; };
+struct LetGo { ClientId client; Time until; };                     // overdue: reopened, left alone until then
+struct Stuck { ClientId client; Reason reason; };                  // a wait that nothing will end by itself: say so
+struct WakeAt { Time at; };                                        // ask again then at the latest
+using Decision = std::variant<SetGate, SetQuota, Arm, TakeLease, EndLease, LetGo, Stuck, WakeAt>;
+using Decisions = std::vector<Decision>;
+
+// Fills `out` (cleared first; its capacity is reused, so a warm buffer allocates nothing). Asking again without a
+// change of state or time gives nothing but the same WakeAt once the decisions have been applied.
+void decide(const State&, Time now, Decisions& out);
+
+}  // namespace lull::policy

@@ -1,0 +1,107 @@
+// protocol/messages.h: what travels over a client's socket (SOCK_SEQPACKET, one message a packet).
+//
+//   shim → broker   hello            once, first
+//                   attach           for each GPU the process uses, when its first context there is seen
+//   broker → shim   welcome          with three descriptors: down page, up page, doorbell (an eventfd the shim rings
+//                                    after a change to the up page)
+//                   refused          the client is not managed; a sentence says why. The socket is closed after it
+//                   arena            with one descriptor: sealed memory to evict to; never taken back while connected
+//
+// Everything else (gate, quota, phase, sizes) is in the pages. Every message starts with Header. A receiver ignores
+// unknown types and bytes beyond the ones it knows, so that a newer minor version can add both; it drops a peer whose
+// message is shorter than its type says. Identity (pid, uid, class) comes from the socket, never from a message.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <type_traits>
+#include <variant>
+
+#include "protocol/page.h"
+
+namespace lull {
+
+enum class MessageType : std::uint16_t { hello = 1, welcome = 2, refused = 3, attach = 4, arena = 5 };
+
+struct Header {
+  std::uint16_t type;
+  std::uint16_t bytes;  // of the whole message
+  std::uint32_t reserved;
+};
+
+struct Hello {
+  static constexpr auto type = MessageType::hello;
+  static constexpr std::size_t descriptors = 0;
+  Header header;
+  std::uint16_t major, minor;
+  std::uint32_t flags;    // HelloFlags
+  char tenant[64];        // LULL_TENANT, or "" (then the broker names it: container, unit, command)
+  char shim_version[32];  // for people
+};
+enum HelloFlags : std::uint32_t {
+  hello_gang = 1,    // WORLD_SIZE > 1: this process is resident together with others
+  hello_native = 2,  // LULL_IPC=native: nothing of this process can be evicted
+};
+
+struct Welcome {
+  static constexpr auto type = MessageType::welcome;
+  static constexpr std::size_t descriptors = 3;
+  Header header;
+  std::uint16_t major, minor;
+  std::uint32_t client;  // the broker's number for this client, for people
+};
+
+struct Refused {
+  static constexpr auto type = MessageType::refused;
+  static constexpr std::size_t descriptors = 0;
+  Header header;
+  std::uint16_t major, minor;
+  std::uint32_t retry_ms;  // 0: do not try again
+  char sentence[176];
+};
+
+struct Attach {
+  static constexpr auto type = MessageType::attach;
+  static constexpr std::size_t descriptors = 0;
+  Header header;
+  std::uint32_t slot;  // index of the record in both pages, < max_gpus
+  std::uint32_t reserved;
+  std::uint8_t uuid[16];
+  std::uint64_t total_bytes;  // as the driver says; the broker trusts its own source
+};
+
+struct Arena {
+  static constexpr auto type = MessageType::arena;
+  static constexpr std::size_t descriptors = 1;
+  Header header;
+  std::uint64_t bytes;  // size of the memory behind the descriptor, a multiple of 2 MiB
+};
+
+static_assert(sizeof(Header) == 8);
+static_assert(sizeof(Hello) == 112 && offsetof(Hello, tenant) == 16);
+static_assert(sizeof(Welcome) == 16 && sizeof(Refused) == 192);
+static_assert(sizeof(Attach) == 40 && sizeof(Arena) == 16);
+static_assert(std::is_trivially_copyable_v<Hello> && std::is_trivially_copyable_v<Attach>);
+
+inline constexpr std::size_t max_message = 512;
+
+// A zeroed message with its header filled in.
+template <class M>
+M make_message() {
+  M m{};
+  m.header = {static_cast<std::uint16_t>(M::type), sizeof(M), 0};
+  return m;
+}
+
+struct Unknown {};  // a type this side does not know: skip it
+using Message = std::variant<Unknown, Hello, Welcome, Refused, Attach, Arena>;
+
+// Parses untrusted bytes. Nothing: malformed (too short for its type, wrong length, unterminated text): drop the peer.
+// Text fields are guaranteed to be terminated and printable ASCII afterwards (other bytes become '?').
+std::optional<Message> parse_message(std::span<const std::byte> untrusted);
+
+// The minor version both sides speak, or nothing if the majors differ.
+std::optional<std::uint16_t> common_minor(std::uint16_t major, std::uint16_t minor);
+
+}  // namespace lull

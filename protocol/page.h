@@ -1,0 +1,79 @@
+// protocol/page.h: the two shared pages of one client. The pages are the truth; doorbells only wake.
+//
+//   down  broker → shim   memfd, mapped read-only by the shim, sealed against growing, shrinking and new writable maps
+//   up    shim → broker   memfd, mapped by both; the broker parses every word it loads (the peer is a stranger)
+//
+// Each word has one writer, which never reads it back. Every side re-reads everything at least every 100 ms, so a lost
+// wake-up costs time, never progress. A page of zeroes reads "unmanaged": run on as if there were no broker.
+// To change the layout: use a reserved word and raise protocol_minor; anything else raises protocol_major.
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "protocol/words.h"
+
+namespace lull {
+
+inline constexpr std::uint16_t protocol_major = 1;  // must be equal on both sides
+inline constexpr std::uint16_t protocol_minor = 0;  // the smaller one is spoken
+inline constexpr unsigned max_gpus = 16;            // records in a page; a client's slot numbers are its own choice
+inline constexpr std::size_t page_bytes = 4096;     // of each page
+inline constexpr std::uint64_t recheck_ns = 100'000'000;  // the longest anyone relies on a wake-up alone
+
+using Word = std::atomic<std::uint64_t>;
+using Word32 = std::atomic<std::uint32_t>;
+
+// One GPU, broker → shim. Stores are release; the shim's loads are acquire.
+struct alignas(128) DownGpu {
+  Word gate;                  // pack(GateWord)
+  Word quota_plus_1;          // bytes the client may hold through Lull now; 0: no limit
+  Word admit_plus_1;          // bytes `needed` may reach (there is a place to evict them to); 0: no limit
+  Word32 drain_limit_us;      // != 0: armed; keep the queue on the device shorter than this, in microseconds
+  Word32 reason;              // Reason (protocol/reason.h), why gate and quota are as they are; for people only
+  std::uint64_t pause_hint[2];  // reserved for a word written by the kernel when a packet arrives; must be 0
+  std::uint64_t reserved[9];    // must be 0
+};
+
+struct alignas(4096) DownPage {
+  Word32 wake;             // futex word (shared): raised after every change to this page, then all waiters are woken
+  Word32 restarting;       // != 0: the broker has announced a restart; wait longer before going on without it
+  std::uint64_t reserved[15];
+  DownGpu gpu[max_gpus];
+};
+
+// One GPU, shim → broker. Stores are release; the broker's loads are acquire and parsed.
+struct alignas(128) UpGpu {
+  Word seen_gate;          // the gate word last acted on
+  Word seen_quota_plus_1;  // the quota last acted on: from now on the client stays within it, or is moving towards it
+  Word phase;              // pack(PhaseWord)
+  Word resident;           // bytes in device memory through Lull
+  Word needed;             // bytes the application has allocated through Lull; resident <= needed but for chunk tails
+  Word native;             // estimate of device bytes Lull cannot move: contexts, modules, pools, arrays
+  Word wants;              // count of submissions that met a closed gate; a change is demand
+  Word interrupted;        // count of signals that arrived behind the closed gate; a change asks for a last turn
+  Word submissions;        // count of submissions, sampled; a change is activity
+  Word evicted_bytes;      // bytes copied to host since the process began
+  Word restored_bytes;     // bytes copied back since the process began
+  Word first_pass_ns;      // CLOCK_MONOTONIC when the first waiting thread went through the gate's present opening
+  Word refused_bytes;      // size of the last allocation refused because there is no place to evict it to
+  std::uint64_t reserved[3];
+};
+
+struct alignas(4096) UpPage {
+  std::uint64_t reserved[16];
+  UpGpu gpu[max_gpus];
+};
+
+static_assert(sizeof(DownGpu) == 128 && sizeof(UpGpu) == 128);
+static_assert(offsetof(DownGpu, quota_plus_1) == 8 && offsetof(DownGpu, admit_plus_1) == 16);
+static_assert(offsetof(DownGpu, drain_limit_us) == 24 && offsetof(DownGpu, pause_hint) == 32);
+static_assert(offsetof(UpGpu, phase) == 16 && offsetof(UpGpu, first_pass_ns) == 88);
+static_assert(sizeof(DownPage) == page_bytes && sizeof(UpPage) == page_bytes);
+static_assert(offsetof(DownPage, gpu) == 128 && offsetof(UpPage, gpu) == 128);
+static_assert(std::is_standard_layout_v<DownPage> && std::is_standard_layout_v<UpPage>);
+static_assert(Word::is_always_lock_free && Word32::is_always_lock_free);
+static_assert(pack(GateWord{}) == 0 && pack(PhaseWord{}) == 0, "a fresh page must read unmanaged and running");
+
+}  // namespace lull
