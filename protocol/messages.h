@@ -36,6 +36,7 @@ struct Hello {
   Header header;
   std::uint16_t major, minor;
   std::uint32_t flags;    // HelloFlags
+  std::uint64_t backing_bytes;  // of arenas kept from an earlier broker; they count against the host budget
   char tenant[64];        // LULL_TENANT, or "" (then the broker names it: container, unit, command)
   char shim_version[32];  // for people
 };
@@ -79,7 +80,7 @@ struct Arena {
 };
 
 static_assert(sizeof(Header) == 8);
-static_assert(sizeof(Hello) == 112 && offsetof(Hello, tenant) == 16);
+static_assert(sizeof(Hello) == 120 && offsetof(Hello, tenant) == 24);
 static_assert(sizeof(Welcome) == 16 && sizeof(Refused) == 192);
 static_assert(sizeof(Attach) == 40 && sizeof(Arena) == 16);
 static_assert(std::is_trivially_copyable_v<Hello> && std::is_trivially_copyable_v<Attach>);
