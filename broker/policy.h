@@ -9,6 +9,7 @@
 //   victims          clients whose gate is closed and whose quota is lowered, only by what the holder lacks (the deficit)
 //   filler           the one client whose quota is above what it has resident; there is at most one
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <variant>
@@ -51,15 +52,19 @@ struct Client {
   Class klass = Class::training;
   // Sent by the broker.
   GateWord gate;
-  Time gate_since = 0;
+  Time gate_since = 0;          // when the gate last changed its state
+  std::uint32_t drain_limit_us = 0;  // last sent
   std::optional<Bytes> quota;   // last sent; nothing: not managed yet, counted by what is resident
   Bytes quota_high = 0;         // largest quota sent since (and including) the one last seen
   // Answered by the shim.
   GateWord seen_gate;
   PhaseWord phase;
   Bytes resident = 0, needed = 0, native = 0;
+  Time whole_since = 0;         // since when resident >= needed; 0: it is not. Idleness and slices count from here, else
+                                // two services that take longer to restore than a slice would swap for ever
   bool wants = false;           // a submission waits at the closed gate
-  bool interrupted = false;     // a signal waits behind the closed gate
+  bool interrupted = false;     // a signal waited behind the closed gate; true until exit_grace is spent, so that a
+                                // program which saves its state in several bursts gets the card for each
   Time wants_since = 0, interrupted_since = 0;
   Time last_submission = 0;     // 0: none seen yet
   Bytes backing = 0;            // host memory it has been given to evict to
@@ -71,13 +76,17 @@ struct Client {
   // Life.
   Time connected = 0;
   bool loading = false;         // a service that has not yet listened, answered, or been quiet; the arbiter clears it
-  // Memory of earlier decisions, updated by the arbiter from decisions (never by decide itself).
-  Time exit_grace_spent = 0;
+  // Memory of earlier decisions, updated by remember() (never by decide itself).
   Time lease_since = 0;         // != 0: has the lease
   Time lease_ended = 0;         // when it last lost the lease
+  Reason lease_reason = Reason::none;  // why it was given the lease
+  Time exit_grace_spent = 0;    // in leases given for a signal
+  Time loading_spent = 0;       // in leases held while loading
+  Time turn_spent = 0;          // of a turn that somebody of a higher class cut short; it is resumed first
   Time overdue_until = 0;       // let go after a failed drain; not to be paused again before this
-  std::uint32_t overdue_count = 0;  // in a row
-  Reason reason = Reason::none;
+  std::uint32_t overdue_count = 0;  // in a row; the arbiter clears it when a drain succeeds
+  Reason reason = Reason::none;     // why gate and quota are as they are
+  Reason stuck = Reason::none;      // the last Stuck
 };
 
 struct Gpu {
@@ -89,6 +98,10 @@ struct Gpu {
   Time round_trip = 0;       // measured: the last full switch there and back; 0: none yet
 };
 
+// decide() works on the stack. The arbiter refuses a client beyond these; if it did not, decide() would count its
+// memory and leave it unmanaged.
+inline constexpr std::size_t max_clients = 256;
+
 struct State {
   Gpu gpu;
   Rules rules;
@@ -98,14 +111,17 @@ struct State {
 Bytes charge(const Client&, const Gpu&);
 Bytes free_now(const State&);  // capacity - headroom - foreign - sum of charges; 0 when negative
 
-// Decisions, in the order in which they are to be applied. Each carries its reason.
-struct SetGate { ClientId client; GateState state; Reason reason; };
+// Decisions, in the order in which they are to be applied. Each carries its reason; every reason of one client in one
+// answer is the same.
+struct SetGate { ClientId client; GateState state; Reason reason; };  // same state: only the reason is new, and the
+                                                                      // generation stays
 struct SetQuota { ClientId client; Bytes quota; Reason reason; };
 struct Arm { ClientId client; std::uint32_t drain_limit_us; };     // 0: loose
-struct TakeLease { ClientId client; Reason reason; };              // starts a lease
-struct EndLease { ClientId client; Reason reason; };
+struct TakeLease { ClientId client; Reason reason; };              // starts a lease; reason: what for
+struct EndLease { ClientId client; Reason reason; };               // peer_turn: its turn is over; else who cut it short
 struct LetGo { ClientId client; Time until; };                     // overdue: reopened, left alone until then
-struct Stuck { ClientId client; Reason reason; };                  // a wait that nothing will end by itself: say so
+struct Stuck { ClientId client; Reason reason; };                  // a wait that nothing will end by itself: say so;
+                                                                   // Reason::none: it has ended
 struct WakeAt { Time at; };                                        // ask again then at the latest
 using Decision = std::variant<SetGate, SetQuota, Arm, TakeLease, EndLease, LetGo, Stuck, WakeAt>;
 using Decisions = std::vector<Decision>;
@@ -113,5 +129,13 @@ using Decisions = std::vector<Decision>;
 // Fills `out` (cleared first; its capacity is reused, so a warm buffer allocates nothing). Asking again without a
 // change of state or time gives nothing but the same WakeAt once the decisions have been applied.
 void decide(const State&, Time now, Decisions& out);
+
+// What a decision changes in the client it names: gate and generation, quota, lease, what was spent, reasons. The
+// arbiter, the tests and decide() itself all use this, so they cannot disagree. Pages are the arbiter's business.
+void remember(Client&, const Decision&, Time now);
+void remember(State&, const Decisions&, Time now);
+
+// The client a decision names; nothing for WakeAt.
+std::optional<ClientId> client_of(const Decision&);
 
 }  // namespace lull::policy
