@@ -14,8 +14,6 @@
 #include <cstddef>
 #include <cstring>
 
-#include "bpf/cgroup_root.h"
-
 namespace lull {
 
 static_assert(LULL_MAX_SERVICES == max_services);
@@ -159,21 +157,24 @@ bool Arrivals::Kernel::load_packets(std::string* why_not) {
     *why_not = failure("cannot map the counters", errno);
     return false;
   }
-  const Handle root = open_cgroup_root();
-  if (!root) {
+  if (!in_host_cgroup_namespace())
+    notes.emplace_back("not in the host's cgroup namespace: requests to other containers are not seen");
+  return true;
+}
+
+bool Arrivals::Kernel::attach_packets(const Handle& cgroup_root, std::string* why_not) {
+  if (!cgroup_root) {
     *why_not = failure("no cgroup2 is mounted and none can be", errno);
     return false;
   }
   for (bpf_program* program : {packets->progs.lull_egress, packets->progs.lull_ingress}) {
-    bpf_link* link = bpf_program__attach_cgroup(program, root.get());
+    bpf_link* link = bpf_program__attach_cgroup(program, cgroup_root.get());
     if (link == nullptr) {
       *why_not = failure("cannot attach to the root of cgroup2 (bpftool cgroup show tells who has it)", errno);
       return false;
     }
     links.emplace_back(link);
   }
-  if (!in_host_cgroup_namespace())
-    notes.emplace_back("not in the host's cgroup namespace: requests to other containers are not seen");
   return true;
 }
 

@@ -69,6 +69,7 @@ struct Arrivals::Kernel {
   std::vector<Late> late;  // listened before the kernel had chosen a port
 
   bool load_packets(std::string* why_not);  // all or nothing
+  bool attach_packets(const Handle& cgroup_root, std::string* why_not);
   void load_tracing();                      // as much as the kernel grants; the rest becomes notes
   bool start_ring(std::string* why_not);
 };

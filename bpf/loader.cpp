@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "bpf/cgroup_root.h"
 #include "bpf/kernel.h"
 
 namespace lull {
@@ -62,7 +63,8 @@ Arrivals::~Arrivals() = default;
 std::unique_ptr<Arrivals> Arrivals::load(std::string* why_not, Programs programs) {
   auto kernel = std::make_unique<Kernel>();
   std::string sentence;
-  if (!kernel->load_packets(&sentence) || !kernel->start_ring(&sentence)) {
+  if (!kernel->load_packets(&sentence) || !kernel->start_ring(&sentence) ||
+      !kernel->attach_packets(open_cgroup_root(), &sentence)) {
     (void)fail(why_not, std::move(sentence));
     return nullptr;
   }

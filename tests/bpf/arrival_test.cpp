@@ -59,6 +59,7 @@ TEST_CASE("the events of one request come in order, with its service, port, proc
   }
   CHECK(last_ns <= now_ns());
   CHECK(w.events[0].tgid == static_cast<std::uint32_t>(::getpid()));
+  CHECK(w.events[0].port == server.port);
   CHECK(w.counters().last_in_ns == w.events[2].time_ns);
   CHECK(w.counters().last_out_ns == w.events[3].time_ns);
 }
@@ -209,6 +210,33 @@ TEST_CASE("a forgotten service is not counted, and its id begins anew") {
   c.ask();
   CHECK(w.arrivals_become(1));
   CHECK(w.counters().waiting == 1);
+}
+
+TEST_CASE("a listener that leaves the choice of its port to the kernel is listed too") {
+  Watching w;
+  REQUIRE(w.arrivals->watch(w.service, ::getpid()));
+  const Handle unbound = listen_unbound();
+  CHECK(w.comes(EventKind::listen));
+  CHECK(w.arrivals->ports(w.service).size() == 1);
+}
+
+TEST_CASE("another network namespace is seen") {
+  Watching w;
+  Channel ready, go;
+  const Process container([&] {
+    enter_own_network();
+    const Server server;
+    ready.put(server.port);
+    go.get();
+    const Connection c(server);
+    c.ask();
+    for (;;) ::pause();
+  });
+  const auto port = static_cast<std::uint16_t>(ready.get());
+  REQUIRE(w.arrivals->watch(w.service, container.pid()));
+  CHECK(w.arrivals->ports(w.service) == std::vector<std::uint16_t>{port});
+  go.put(1);
+  CHECK(w.arrivals_become(1));
 }
 
 TEST_CASE("what cannot be watched is named") {

@@ -1,15 +1,20 @@
 #include "tests/bpf/sockets.h"
 
 #include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -63,9 +68,26 @@ Server::Server(Ip wanted, std::uint16_t wanted_port) : port(wanted_port), ip(wan
   port = ntohs(v6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
+Handle listen_unbound() {
+  Handle listener(must(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket"));
+  must(::listen(listener.get(), 1), "listen");
+  return listener;
+}
+
+void enter_own_network() {
+  must(::unshare(CLONE_NEWNET), "unshare");
+  const Handle any(must(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket"));
+  ifreq loopback_up{};
+  std::snprintf(loopback_up.ifr_name, sizeof(loopback_up.ifr_name), "lo");
+  loopback_up.ifr_flags = IFF_UP;
+  must(::ioctl(any.get(), SIOCSIFFLAGS, &loopback_up), "SIOCSIFFLAGS");
+}
+
 Handle connect_to(const Server& server) {
   const Address address = loopback(server.ip == Ip::v6, server.port);
   Handle connection(must(::socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket"));
+  const int on = 1;  // no waiting for acknowledgements between the pieces of a request
+  must(::setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), "TCP_NODELAY");
   must(::connect(connection.get(), &address.any, sizeof(address)), "connect");
   return connection;
 }

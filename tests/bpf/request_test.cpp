@@ -1,0 +1,173 @@
+// The life of requests and connections: what counts, what does not, and that the count of waiting ones finds back to
+// zero however they end.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "tests/bpf/watching.h"
+
+using namespace lull;
+using namespace lull::test;
+
+namespace {
+
+struct Watched : Watching {
+  Watched() { REQUIRE(arrivals->watch(service, ::getpid())); }
+  Server server;  // older than the watch: its port is found by the inventory
+};
+
+void set_tcp(const Handle& socket, int option, int value) {
+  REQUIRE(::setsockopt(socket.get(), IPPROTO_TCP, option, &value, sizeof(value)) == 0);
+}
+
+tcp_info info_of(const Handle& socket) {
+  tcp_info info{};
+  socklen_t length = sizeof(info);
+  REQUIRE(::getsockopt(socket.get(), IPPROTO_TCP, TCP_INFO, &info, &length) == 0);
+  return info;
+}
+
+}  // namespace
+
+TEST_CASE("each request of a kept-alive connection counts once, however many pieces it comes in") {
+  Watched w;
+  const Connection c(w.server);
+  for (std::uint64_t request = 1; request <= 3; ++request) {
+    for (int piece = 0; piece < 4; ++piece) c.ask(100);
+    c.ask(300'000);
+    CHECK(w.counters().arrivals == request);
+    CHECK(w.counters().waiting == 1);
+    CHECK(w.counters().completions == request - 1);
+    for (int piece = 0; piece < 4; ++piece) c.answer(100);
+    c.answer(300'000);
+    CHECK(w.waiting_becomes(0));
+  }
+  CHECK(w.counters().arrivals == 3);
+}
+
+TEST_CASE("closing an answered connection completes its last request") {
+  Watched w;
+  {
+    const Connection c(w.server);
+    c.ask();
+    c.answer();
+    CHECK(w.counters().completions == 0);
+  }
+  CHECK(w.completions_become(1));
+}
+
+TEST_CASE("only a service's first waiting request and its last one make events") {
+  Watched w;
+  const Connection a(w.server), b(w.server);
+  a.ask();
+  b.ask();
+  CHECK(w.counters().waiting == 2);
+  a.answer();
+  b.answer();
+  REQUIRE(w.waiting_becomes(0));
+  CHECK(w.count(EventKind::arrival) == 1);
+  CHECK(w.count(EventKind::idle) == 1);
+  a.ask();
+  CHECK(w.comes(EventKind::arrival, 2));
+}
+
+TEST_CASE("a request that its client resets stops waiting and completes nothing") {
+  Watched w;
+  Connection c(w.server);
+  c.ask();
+  REQUIRE(w.counters().waiting == 1);
+  reset(std::move(c.client));
+  CHECK(w.waiting_becomes(0));
+  CHECK(w.counters().completions == 0);
+}
+
+TEST_CASE("a client that has said all and shuts its side still waits for the answer") {
+  Watched w;
+  {
+    const Connection c(w.server);
+    c.ask();
+    shut_writing(c.client);
+    REQUIRE(eventually([&] { return info_of(c.service).tcpi_state == TCP_CLOSE_WAIT; }));
+    CHECK(w.counters().waiting == 1);
+    c.answer();
+    CHECK(w.waiting_becomes(0));
+  }
+  CHECK(w.completions_become(1));
+}
+
+TEST_CASE("a service that closes without an answer has nobody waiting, though the client stays") {
+  Watched w;
+  Connection c(w.server);
+  c.ask();
+  c.service = Handle();
+  CHECK(w.waiting_becomes(0));
+  CHECK(w.counters().completions == 0);
+}
+
+TEST_CASE("a killed service has nobody waiting, and its exit is announced") {
+  Watching w;
+  Channel port, asked;
+  Process service([&] {
+    const Server server;
+    port.put(server.port);
+    const Handle c = accept_from(server);
+    receive_bytes(c);
+    asked.put(1);
+    for (;;) ::pause();
+  });
+  Server far;  // only its address is used
+  far.port = static_cast<std::uint16_t>(port.get());
+  REQUIRE(w.arrivals->watch(w.service, service.pid()));
+  const auto pid = static_cast<std::uint32_t>(service.pid());
+  const Handle client = connect_to(far);
+  send_bytes(client);
+  asked.get();
+  REQUIRE(w.counters().waiting == 1);
+  service.kill();
+  CHECK(w.waiting_becomes(0));
+  REQUIRE(w.comes(EventKind::exit));
+  for (const Event& event : w.events) {
+    if (event.kind != EventKind::exit) continue;
+    CHECK(event.tgid == pid);
+    CHECK(event.service == w.service);
+  }
+}
+
+TEST_CASE("acknowledgements and TCP's keep-alive probes are no requests") {
+  Watched w;
+  const Connection c(w.server);
+  c.answer(1'000'000);  // unasked: the client only acknowledges
+  set_tcp(c.client, TCP_KEEPIDLE, 1);
+  set_tcp(c.client, TCP_KEEPINTVL, 1);
+  const int on = 1;
+  REQUIRE(::setsockopt(c.client.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0);
+  // A probe has been answered when the last acknowledgement, which ages while nothing moves, is young again.
+  std::uint32_t oldest_ms = 0;
+  REQUIRE(eventually([&] {
+    const std::uint32_t age_ms = info_of(c.client).tcpi_last_ack_recv;
+    oldest_ms = std::max(oldest_ms, age_ms);
+    return oldest_ms > 500 && age_ms < 100;
+  }));
+  CHECK(w.counters().arrivals == 0);
+  c.ask();
+  CHECK(w.counters().arrivals == 1);
+}
+
+TEST_CASE("a request in the handshake's last packet is announced, and is not left waiting") {
+  Watched w;
+  Handle client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  set_tcp(client, TCP_QUICKACK, 0);  // the handshake's acknowledgement waits for the first data
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(w.server.port);
+  REQUIRE(::connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+  send_bytes(client);
+  const Handle service = accept_from(w.server);
+  receive_bytes(service);
+  CHECK(w.counters().arrivals == 1);
+  CHECK(w.comes(EventKind::arrival));
+  send_bytes(service);
+  receive_bytes(client);
+  CHECK(w.counters().waiting == 0);
+}
