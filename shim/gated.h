@@ -1,0 +1,81 @@
+// shim/gated.h: the handler of every row that submits work: through the gate, then to the driver.
+//
+// The usual case of gate::Pass is repeated here, cut so that a launch costs few instructions: nothing is called before the driver
+// is, so the arguments stay where the caller put them. Whatever is unusual (first call of a thread, nested call, gate
+// closed, memory missing) is left to gate::Pass, with everything undone.
+#pragma once
+#include "shim/gate.h"
+#include "shim/real.h"
+#include "shim/rows.h"
+
+namespace lull {
+
+namespace gate {
+
+inline Entry nobody;  // left in place of a thread's own entry when gate::Pass did the work
+
+inline std::uintptr_t stack_pointer() {
+  std::uintptr_t here;
+#if defined(__x86_64__)
+  asm volatile("mov %%rsp, %0" : "=r"(here));
+#elif defined(__aarch64__)
+  asm volatile("mov %0, sp" : "=r"(here));
+#endif
+  return here;
+}
+
+// Marks this thread as inside and answers true, if nothing at all is unusual; otherwise changes nothing.
+[[gnu::always_inline]] inline bool enter_quickly(Entry* entry) {
+  if (!entry || entry->inside.load(std::memory_order_relaxed) != 0) [[unlikely]] return false;
+  entry->inside.store(stack_pointer(), std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // as in Pass: the mover's membarrier does the rest
+  if (private_word->load(std::memory_order_acquire) != active || closed(gate_word->load(std::memory_order_acquire)))
+      [[unlikely]] {
+    entry->inside.store(0, std::memory_order_release);
+    return false;
+  }
+  entry->submissions.store(entry->submissions.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  return true;
+}
+
+}  // namespace gate
+
+// The stream a submission goes to: it passes a closed gate if it is being captured. What names no stream goes to the
+// default one, and for per-thread twins the default one is the thread's own.
+template <typename T>
+CUstream stream_in(T) { return nullptr; }
+inline CUstream stream_in(CUstream stream) { return stream; }
+inline CUstream stream_in(const CUlaunchConfig* config) { return config ? config->hStream : nullptr; }
+inline CUstream stream_in(CUDA_GRAPH_INSTANTIATE_PARAMS* params) { return params ? params->hUploadStream : nullptr; }
+
+template <Stream flavour, typename... Args>
+CUstream stream_of(Args... args) {
+  CUstream stream = nullptr;
+  ((stream = stream ? stream : stream_in(args)), ...);
+  return flavour == Stream::per_thread && !stream ? CU_STREAM_PER_THREAD : stream;
+}
+
+template <auto& next, Stream flavour, typename Signature>
+struct Gated;
+
+template <auto& next, Stream flavour, typename... Args>
+struct Gated<next, flavour, CUresult(Args...)> {
+  static CUresult call(Args... args) {
+    gate::Entry* entry = gate::my_entry;
+    auto* target = next.address();
+    if (!gate::enter_quickly(entry)) [[unlikely]] {
+      entry = &gate::nobody;
+      target = &call_slowly;
+    }
+    const CUresult result = target(args...);  // one call for both, or the arguments would be moved about
+    entry->inside.store(0, std::memory_order_release);  // seen by gate::all_outside()
+    return result;
+  }
+
+  [[gnu::noinline, gnu::cold]] static CUresult call_slowly(Args... args) {
+    const gate::Pass inside(stream_of<flavour>(args...));
+    return next(args...);
+  }
+};
+
+}  // namespace lull
