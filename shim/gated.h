@@ -29,7 +29,7 @@ inline std::uintptr_t stack_pointer() {
   if (!entry || entry->inside.load(std::memory_order_relaxed) != 0) [[unlikely]] return false;
   entry->inside.store(stack_pointer(), std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);  // as in Pass: the mover's membarrier does the rest
-  if (private_word->load(std::memory_order_acquire) != active || closed(gate_word->load(std::memory_order_acquire)))
+  if (closed(gate_word->load(std::memory_order_acquire)) || private_word->load(std::memory_order_acquire) != active)
       [[unlikely]] {
     entry->inside.store(0, std::memory_order_release);
     return false;

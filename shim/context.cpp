@@ -1,0 +1,83 @@
+#include "shim/gate.h"
+#include "shim/handlers.h"
+#include "shim/ledger.h"
+#include "shim/mover.h"
+#include "shim/process.h"
+#include "shim/residency.h"
+
+namespace lull::context {
+namespace {
+
+CUresult noted(CUresult result, CUcontext* context) {
+  if (result == CUDA_SUCCESS && context && *context && process::activate()) process::note_context(*context);
+  return result;
+}
+
+// cuMemCreate memory does not go with its context, but the program's cuMemAlloc memory does; ours has to do as it would.
+void forget(CUcontext context) {
+  process::forget_context(context);
+  residency::forget_context(context);
+  ledger::release_context(context);
+}
+
+CUcontext primary_of(CUdevice device) {
+  CUcontext context = nullptr;
+  unsigned flags = 0;
+  int alive = 0;
+  if (real::cuDevicePrimaryCtxGetState(device, &flags, &alive) != CUDA_SUCCESS || !alive) return nullptr;
+  if (real::cuDevicePrimaryCtxRetain(&context, device) != CUDA_SUCCESS) return nullptr;
+  (void)real::cuDevicePrimaryCtxRelease_v2(device);  // only its handle was wanted
+  return context;
+}
+
+bool primary_alive(CUdevice device) {
+  unsigned flags = 0;
+  int alive = 0;
+  return real::cuDevicePrimaryCtxGetState(device, &flags, &alive) == CUDA_SUCCESS && alive;
+}
+
+}  // namespace
+
+CUresult create(CUcontext* context, unsigned flags, CUdevice device) {
+  return noted(real::cuCtxCreate_v2(context, flags, device), context);
+}
+
+CUresult create_v3(CUcontext* context, CUexecAffinityParam* affinity, int count, unsigned flags, CUdevice device) {
+  return noted(real::cuCtxCreate_v3(context, affinity, count, flags, device), context);
+}
+
+CUresult create_v4(CUcontext* context, CUctxCreateParams* parameters, unsigned flags, CUdevice device) {
+  return noted(real::cuCtxCreate_v4(context, parameters, flags, device), context);
+}
+
+CUresult destroy(CUcontext context) {
+  if (!gate::active_now()) return real::cuCtxDestroy_v2(context);
+  const Locked working(mover::work_mutex());
+  const CUresult result = real::cuCtxDestroy_v2(context);
+  if (result == CUDA_SUCCESS) forget(context);
+  return result;
+}
+
+CUresult primary_retain(CUcontext* context, CUdevice device) {
+  return noted(real::cuDevicePrimaryCtxRetain(context, device), context);
+}
+
+CUresult primary_release(CUdevice device) {
+  if (!gate::active_now()) return real::cuDevicePrimaryCtxRelease_v2(device);
+  const Locked working(mover::work_mutex());
+  const CUcontext context = primary_of(device);
+  const CUresult result = real::cuDevicePrimaryCtxRelease_v2(device);
+  if (result == CUDA_SUCCESS && context && !primary_alive(device)) forget(context);
+  return result;
+}
+
+CUresult primary_reset(CUdevice device) {
+  if (!gate::active_now()) return real::cuDevicePrimaryCtxReset_v2(device);
+  const Locked working(mover::work_mutex());
+  const CUcontext context = primary_of(device);
+  const CUresult result = real::cuDevicePrimaryCtxReset_v2(device);
+  if (result == CUDA_SUCCESS && context) forget(context);
+  return result;
+}
+
+}  // namespace lull::context

@@ -1,0 +1,23 @@
+// shim/drain.h: proof that nothing of this process runs on a GPU any more.
+//
+// After the gate has closed: every thread has returned from the driver; then one event on each context's legacy stream
+// (which covers the blocking and the per-thread streams) and one on each non-blocking stream has come to pass; last the
+// context synchronise, which by then only waits for streams nobody told us of. Nothing of this while a capture is open.
+#pragma once
+#include <cstdint>
+
+#include "protocol/words.h"
+
+namespace lull::drain {
+
+enum class Outcome { drained, gate_changed, overdue };
+
+struct Result {
+  Outcome outcome;
+  Overdue reason;
+};
+
+// Waits at most until deadline_ns (CLOCK_MONOTONIC); gives up early when the gate word is no longer `word`.
+Result wait(unsigned slot, std::uint64_t word, std::uint64_t deadline_ns);
+
+}  // namespace lull::drain

@@ -1,0 +1,45 @@
+// shim/engine.h: the mover's own streams and events on one GPU.
+#pragma once
+#include <cstddef>
+
+#include "shim/real.h"
+
+namespace lull {
+
+// Copies of one direction, several in flight, finished in order. The mover's thread only.
+class Engine {
+ public:
+  static constexpr unsigned depth = 4;
+
+  // Makes the streams in `context` unless they are there. False: the driver refused.
+  bool ready(CUcontext context);
+  void forget() { *this = Engine{}; }
+  CUcontext context() const { return context_; }
+
+  CUresult copy_out(void* host, CUdeviceptr device, std::size_t bytes, unsigned ticket);
+  CUresult copy_in(CUdeviceptr device, const void* host, std::size_t bytes, unsigned ticket);
+  CUresult wait(unsigned ticket);  // until the copy with this ticket (< depth) has finished
+
+ private:
+  CUcontext context_ = nullptr;
+  CUstream out_ = nullptr, in_ = nullptr;
+  CUevent done_[depth] = {};
+};
+
+// Makes a context current for the calling thread and gives back the one before.
+class Current {
+ public:
+  explicit Current(CUcontext context) : pushed_(real::cuCtxPushCurrent_v2(context) == CUDA_SUCCESS) {}
+  ~Current() {
+    CUcontext context;
+    if (pushed_) (void)real::cuCtxPopCurrent_v2(&context);
+  }
+  Current(const Current&) = delete;
+  Current& operator=(const Current&) = delete;
+  explicit operator bool() const { return pushed_; }
+
+ private:
+  bool pushed_;
+};
+
+}  // namespace lull

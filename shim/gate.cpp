@@ -1,0 +1,163 @@
+#include "shim/gate.h"
+
+#include <csignal>
+#include <linux/membarrier.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "shim/environment.h"
+#include "shim/futex.h"
+#include "shim/gil.h"
+#include "shim/log.h"
+#include "shim/process.h"
+
+namespace lull::gate {
+namespace {
+
+constexpr unsigned max_threads = 1 << 16;
+
+const std::atomic<std::uint32_t> dormant{0};
+const Word unmanaged{0};
+
+std::atomic<std::uint32_t>* writable_word = nullptr;
+Entry* entries = nullptr;
+std::atomic<unsigned> entry_count{0};
+std::atomic<bool> abandoned{false};
+
+std::int32_t thread_id() { return static_cast<std::int32_t>(::syscall(SYS_gettid)); }
+
+bool thread_alive(std::int32_t thread) {
+  const int saved = errno;
+  const bool gone = ::syscall(SYS_tgkill, ::getpid(), thread, 0) != 0 && errno == ESRCH;
+  errno = saved;
+  return !gone;
+}
+
+bool claim(Entry& entry, std::int32_t from, std::int32_t to) { return entry.thread.compare_exchange_strong(from, to); }
+
+// A free word, or one whose thread has died. The search for dead threads costs a system call each, so it is made only
+// when the words in use have doubled since the last one would have paid.
+Entry* find_entry(std::int32_t self) {
+  const unsigned count = entry_count.load(std::memory_order_acquire);
+  for (unsigned i = 0; i < count; ++i)
+    if (entries[i].thread.load(std::memory_order_relaxed) == self || claim(entries[i], 0, self)) return &entries[i];
+  if (count >= 64 && (count & (count - 1)) == 0)
+    for (unsigned i = 0; i < count; ++i) {
+      const auto owner = entries[i].thread.load(std::memory_order_relaxed);
+      if (!thread_alive(owner) && claim(entries[i], owner, self)) return &entries[i];
+    }
+  const unsigned mine = entry_count.fetch_add(1, std::memory_order_acq_rel);
+  if (mine >= max_threads) {
+    entry_count.store(max_threads, std::memory_order_release);
+    return nullptr;
+  }
+  entries[mine].thread.store(self, std::memory_order_release);
+  return &entries[mine];
+}
+
+bool capturing(CUstream stream) {
+  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+  return process::captures_open() > 0 && real::cuStreamIsCapturing(stream, &status) == CUDA_SUCCESS &&
+         status != CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
+// The first GPU whose gate is closed, or nothing.
+std::optional<unsigned> closed_slot() {
+  for (unsigned slot = 0; slot < max_gpus; ++slot)
+    if (process::attached(slot) && closed(process::down().gpu[slot].gate.load(std::memory_order_acquire))) return slot;
+  return std::nullopt;
+}
+
+}  // namespace
+
+const std::atomic<std::uint32_t>* private_word = &dormant;
+const Word* gate_word = &unmanaged;
+__thread Entry* my_entry = nullptr;
+
+bool prepare(const Word* first_gate) {
+  void* page = ::mmap(nullptr, page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* array = ::mmap(nullptr, sizeof(Entry) * max_threads, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (page == MAP_FAILED || array == MAP_FAILED) return false;
+  if (::madvise(page, page_bytes, MADV_WIPEONFORK) != 0) return false;  // a child must find zero: before 4.14, inert
+  entries = static_cast<Entry*>(array);
+  writable_word = static_cast<std::atomic<std::uint32_t>*>(page);
+  std::uint32_t word = active;
+  if (::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0) word |= look_closer;
+  gate_word = first_gate;
+  writable_word->store(word, std::memory_order_release);
+  __atomic_store_n(&private_word, writable_word, __ATOMIC_RELEASE);
+  return true;
+}
+
+void set(Private bits) { writable_word->fetch_or(bits, std::memory_order_seq_cst); }
+
+void clear(Private bits) {
+  if (writable_word->fetch_and(~bits, std::memory_order_seq_cst) & bits)
+    futex::wake_all(*writable_word, futex::Scope::process);
+}
+
+bool holds() { return (private_word->load(std::memory_order_acquire) & hold) != 0; }
+
+void abandon() {
+  abandoned.store(true);
+  if (!writable_word) return;
+  // A hold stays: it says that memory is missing, and that is true whoever is in charge.
+  process::release_gates();
+}
+
+void barrier() { (void)::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0); }
+
+bool all_outside() {
+  const unsigned count = entry_count.load(std::memory_order_acquire);
+  for (unsigned i = 0; i < count && i < max_threads; ++i) {
+    if (entries[i].inside.load(std::memory_order_acquire) == 0) continue;
+    const auto owner = entries[i].thread.load(std::memory_order_acquire);
+    if (owner && thread_alive(owner)) return false;
+    entries[i].inside.store(0, std::memory_order_relaxed);  // the thread died inside; nobody else writes the word now
+  }
+  return true;
+}
+
+std::uint64_t submissions() {
+  std::uint64_t sum = 0;
+  const unsigned count = entry_count.load(std::memory_order_acquire);
+  for (unsigned i = 0; i < count && i < max_threads; ++i) sum += entries[i].submissions.load(std::memory_order_relaxed);
+  return sum;
+}
+
+Entry* Pass::first_entry() {
+  if (abandoned.load(std::memory_order_relaxed)) return nullptr;
+  if (!active_now() && !process::activate()) return nullptr;
+  process::note_current_context();
+  my_entry = find_entry(thread_id());
+  if (!my_entry) declare_unmanaged("more threads than there are entry words");
+  return my_entry;
+}
+
+void Pass::wait(CUstream stream, std::uintptr_t here) {
+  bool told = false, met_closed_gate = false;
+  GilRelease gil;  // gives the interpreter's lock up while this thread waits, if it holds it
+  for (;;) {
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // between the entry word and what follows
+    const std::uint32_t wake = process::down().wake.load(std::memory_order_acquire);
+    const auto slot = closed_slot();                                                     // first the gates,
+    const std::uint32_t seen = private_word->load(std::memory_order_acquire);            // then the hold
+    if (seen == 0) break;                                                                // a forked child
+    if (!slot && !(seen & hold)) break;
+    if (capturing(stream)) return;  // executes nothing; blocking inside a capture would break the program
+    entry_->inside.store(outer_, std::memory_order_release);
+    if (slot) met_closed_gate = true;
+    if (!told) process::tell_wants(slot);
+    told = true;
+    gil.release();
+    const auto woken = slot ? futex::wait(process::down().wake, wake, recheck_ns, futex::Scope::shared)
+                            : futex::wait(*private_word, seen, recheck_ns, futex::Scope::process);
+    if (woken == futex::Woken::signal && slot) process::tell_interrupted(*slot);
+    entry_->inside.store(here, std::memory_order_relaxed);
+  }
+  if (told) process::tell_passed(met_closed_gate);
+}
+
+}  // namespace lull::gate

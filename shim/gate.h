@@ -1,0 +1,97 @@
+// shim/gate.h: the only place where a thread of the host waits.
+//
+// Every call that submits GPU work makes a Pass on its way to the driver:
+//
+//   1. mark this thread as inside (its entry word holds the frame's address)
+//   2. load the gate word                           set by the broker
+//   3. load the private word: active, hold          set by the mover and the ledger
+//   4. anything but "active, no hold, gate not closed": step back out, wait in wait(), begin again
+//   5. the driver call; then mark the thread as out
+//
+// The order of 2 and 3 matters: the mover sets the hold and then sees the gate still closed before it unmaps anything; who
+// finds the gate open has come later, and finds the hold.
+//
+// Steps 1 and 2-3 are ordered by the other side: whoever closes (the mover, before it looks at entry words) issues a
+// membarrier, so the fast path needs no fence. Entry words live in an array that is never freed: a thread may die or
+// longjmp out of a driver call; a word whose frame is gone is recognised by its address, one whose thread is gone by its
+// thread id. Where membarrier is missing, the private word asks for the slow path, which has the fence.
+//
+// The private word lies in a page that a forked child finds zeroed, and zero means: pass, this process is not ours.
+#pragma once
+#include <atomic>
+#include <cstdint>
+
+#include "protocol/page.h"
+#include "shim/real.h"
+
+namespace lull::gate {
+
+enum Private : std::uint32_t {
+  active = 1,       // this process is managed or could be; 0 in a forked child and in a dormant process
+  hold = 2,         // memory is missing: nothing may be submitted, whatever the gate says
+  look_closer = 4,  // several GPUs, or no membarrier: decide on the slow path
+};
+
+struct alignas(64) Entry {
+  std::atomic<std::uintptr_t> inside;       // address of the frame that is in a driver call; 0: out
+  std::atomic<std::uint64_t> submissions;   // written by its thread alone
+  std::atomic<std::int32_t> thread;         // owner's thread id; 0: free
+};
+
+// Constant after the first activation; before it they point to words that read "dormant" and "unmanaged".
+extern const std::atomic<std::uint32_t>* private_word;
+extern const Word* gate_word;  // of the first GPU attached
+extern __thread Entry* my_entry;
+
+inline bool active_now() { return private_word->load(std::memory_order_acquire) != 0; }
+inline bool closed(std::uint64_t word) { return (word & 3) == static_cast<std::uint64_t>(GateState::closed); }
+
+class Pass {
+ public:
+  explicit Pass(CUstream stream) {
+    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+    Entry* entry = my_entry;
+    if (!entry) [[unlikely]] {
+      entry = first_entry();
+      if (!entry) return;
+    }
+    // The stack grows down: a live outer call's frame lies above this one. Anything else was left by longjmp.
+    const std::uintptr_t old = entry->inside.load(std::memory_order_relaxed);
+    outer_ = old > here ? old : 0;
+    entry->inside.store(here, std::memory_order_relaxed);
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // the mover's membarrier makes this a full fence when needed
+    entry_ = entry;
+    if (closed(gate_word->load(std::memory_order_acquire)) || private_word->load(std::memory_order_acquire) != active)
+        [[unlikely]]
+      wait(stream, here);
+    entry->submissions.store(entry->submissions.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+  ~Pass() {
+    if (entry_) entry_->inside.store(outer_, std::memory_order_release);  // seen by all_outside()
+  }
+  Pass(const Pass&) = delete;
+  Pass& operator=(const Pass&) = delete;
+
+ private:
+  static Entry* first_entry();
+  void wait(CUstream stream, std::uintptr_t here);
+
+  Entry* entry_ = nullptr;
+  std::uintptr_t outer_ = 0;
+};
+
+// The other side.
+
+// Prepares the words and the entries; called once, by activation. False: no memory, stay inert.
+bool prepare(const Word* first_gate);
+void set(Private bits);
+void clear(Private bits);  // wakes whoever waits for it
+bool holds();
+void abandon();            // never gate again: the process turned out to be one the shim cannot follow
+
+// After closing: whether every thread has been seen outside since. The caller has called barrier() after the close.
+void barrier();
+bool all_outside();
+std::uint64_t submissions();  // of all threads, dead ones too
+
+}  // namespace lull::gate

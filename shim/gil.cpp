@@ -1,0 +1,58 @@
+#include "shim/gil.h"
+
+
+#include "shim/environment.h"
+#include "shim/dl.h"
+
+namespace lull {
+namespace {
+
+struct Python {
+  int (*initialized)();
+  int (*finalizing)();
+  void* (*this_thread)();  // the state this thread would use
+  void* (*holder)();       // the state that holds the lock (until 3.11), or that is attached to this thread (from 3.12)
+  void* (*save)();
+  void (*restore)(void*);
+};
+
+template <class F>
+void find(F& function, const char* name, const char* older = nullptr) {
+  void* found = next::dlsym(RTLD_DEFAULT, name);
+  if (!found && older) found = next::dlsym(RTLD_DEFAULT, older);
+  function = reinterpret_cast<F>(found);
+}
+
+Python find_python() {
+  Python p;
+  find(p.initialized, "Py_IsInitialized");
+  find(p.finalizing, "Py_IsFinalizing", "_Py_IsFinalizing");
+  find(p.this_thread, "PyGILState_GetThisThreadState");
+  find(p.holder, "PyThreadState_GetUnchecked", "_PyThreadState_UncheckedGet");
+  find(p.save, "PyEval_SaveThread");
+  find(p.restore, "PyEval_RestoreThread");
+  return p;
+}
+
+}  // namespace
+
+void GilRelease::release() {
+  if (asked_) return;
+  asked_ = true;
+  if (environment().klass == Class::inference) return;  // a service is paused briefly, and its locks are its own affair
+  const Python python = find_python();
+  if (!python.initialized || !python.finalizing || !python.this_thread || !python.holder || !python.save ||
+      !python.restore)
+    return;
+  if (!python.initialized() || python.finalizing()) return;
+  void* mine = python.this_thread();
+  if (mine && mine == python.holder()) saved_ = python.save();
+}
+
+GilRelease::~GilRelease() {
+  if (!saved_) return;
+  const Python python = find_python();
+  if (python.restore) python.restore(saved_);
+}
+
+}  // namespace lull

@@ -1,0 +1,77 @@
+// shim/handlers.h: what the shim does instead of, or around, a driver function. Each has exactly the driver's signature and
+// is named in hooks.def; a process that is not active gets the plain driver call.
+#pragma once
+#include <cstddef>
+
+#include "shim/real.h"
+
+namespace lull {
+
+namespace memory {
+CUresult alloc(CUdeviceptr* base, std::size_t bytes);
+CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, std::size_t height, unsigned element_bytes);
+CUresult free(CUdeviceptr base);
+CUresult retain_handle(CUmemGenericAllocationHandle* handle, void* address);
+CUresult ipc_get_handle(CUipcMemHandle* handle, CUdeviceptr base);
+CUresult handle_for_range(void* handle, CUdeviceptr base, std::size_t bytes, CUmemRangeHandleType type,
+                          unsigned long long flags);
+}  // namespace memory
+
+namespace info {
+CUresult get_info(std::size_t* free, std::size_t* total);
+CUresult total_mem(std::size_t* bytes, CUdevice device);
+CUresult address_range(CUdeviceptr* base, std::size_t* bytes, CUdeviceptr inside);
+CUresult pointer_attribute(void* data, CUpointer_attribute attribute, CUdeviceptr pointer);
+CUresult pointer_attributes(unsigned count, CUpointer_attribute* attributes, void** data, CUdeviceptr pointer);
+}  // namespace info
+
+namespace context {
+CUresult create(CUcontext* context, unsigned flags, CUdevice device);
+CUresult create_v3(CUcontext* context, CUexecAffinityParam* affinity, int count, unsigned flags, CUdevice device);
+CUresult create_v4(CUcontext* context, CUctxCreateParams* parameters, unsigned flags, CUdevice device);
+CUresult destroy(CUcontext context);
+CUresult primary_retain(CUcontext* context, CUdevice device);
+CUresult primary_release(CUdevice device);
+CUresult primary_reset(CUdevice device);
+}  // namespace context
+
+namespace stream {
+CUresult create(CUstream* stream, unsigned flags);
+CUresult create_with_priority(CUstream* stream, unsigned flags, int priority);
+CUresult green_create(CUstream* stream, CUgreenCtx context, unsigned flags, int priority);
+CUresult destroy(CUstream stream);
+}  // namespace stream
+
+// Counted, so that nothing of ours disturbs a capture. One body for each revision and flavour: capture::begin<real::X>.
+namespace capture {
+void began();          // waits for a drain that is placing its events, which would fall into the capture
+CUresult begun(CUresult result);
+void ended();
+
+template <auto& next, class... Args>
+CUresult begin_with(Args... args) {
+  began();
+  return begun(next(args...));
+}
+template <auto& next>
+CUresult begin(CUstream stream) {
+  return begin_with<next>(stream);
+}
+template <auto& next>
+CUresult begin(CUstream stream, CUstreamCaptureMode mode) {
+  return begin_with<next>(stream, mode);
+}
+template <auto& next>
+CUresult begin(CUstream stream, CUgraph graph, const CUgraphNode* dependencies, const CUgraphEdgeData* edges,
+               std::size_t count, CUstreamCaptureMode mode) {
+  return begin_with<next>(stream, graph, dependencies, edges, count, mode);
+}
+template <auto& next>
+CUresult end(CUstream stream, CUgraph* graph) {
+  const CUresult result = next(stream, graph);
+  ended();
+  return result;
+}
+}  // namespace capture
+
+}  // namespace lull

@@ -1,0 +1,366 @@
+#include "shim/ledger.h"
+
+#include <search.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "shim/backing.h"
+#include "shim/gate.h"
+#include "shim/process.h"
+#include "shim/sizes.h"
+#include "shim/vmm.h"
+
+namespace lull::ledger {
+namespace {
+
+Mutex the_mutex;
+void* tree = nullptr;  // of Allocation, by address range (tsearch)
+std::uint64_t last_id = 0;
+
+struct Card {
+  Vector<Chunk*> chunks;
+  Vector<Region*> shared;
+  Sizes sizes;
+  std::uint64_t absent = 0;  // chunks that are absent or coming
+};
+Card cards[max_gpus];
+bool moving_now = false;
+
+constexpr std::uint64_t small_limit = 1ull << 20;   // smaller blocks share chunks with their like
+constexpr std::uint64_t medium_limit = 64ull << 20;
+constexpr std::uint64_t small_alignment = 512, medium_alignment = 64 << 10;
+
+// Two ranges that overlap are "equal": a point finds the allocation it lies in.
+int compare(const void* left, const void* right) {
+  const auto& a = *static_cast<const Allocation*>(left);
+  const auto& b = *static_cast<const Allocation*>(right);
+  if (a.base + a.span <= b.base) return -1;
+  return b.base + b.span <= a.base ? 1 : 0;
+}
+
+Allocation* at(CUdeviceptr inside) {
+  Allocation key{};
+  key.base = inside;
+  key.span = 1;
+  void* node = ::tfind(&key, &tree, compare);
+  return node ? *static_cast<Allocation**>(node) : nullptr;
+}
+
+template <class T>
+T* make() {
+  void* memory = std::calloc(1, sizeof(T));
+  return memory ? ::new (memory) T{} : nullptr;
+}
+
+template <class T>
+void destroy(T* object) {
+  object->~T();
+  std::free(object);
+}
+
+std::uint64_t round_up(std::uint64_t bytes, std::uint64_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+void publish_sizes(unsigned slot) {
+  UpGpu& up = process::up().gpu[slot];
+  const Sizes& s = cards[slot].sizes;
+  process::publish(up.evicted_bytes, s.evicted_bytes);
+  process::publish(up.restored_bytes, s.restored_bytes);
+  process::publish(up.resident, s.resident);
+  process::publish(up.needed, s.needed);
+}
+
+void follow_hold() {
+  bool missing = moving_now;
+  for (const Card& card : cards) missing |= card.absent != 0;
+  if (missing && !gate::holds()) gate::set(gate::hold);
+  if (!missing && gate::holds()) gate::clear(gate::hold);
+}
+
+bool may_grow(unsigned slot, std::uint64_t bytes) {
+  const auto quota = process::quota(slot);
+  return !quota || cards[slot].sizes.resident + bytes <= *quota;
+}
+
+// Whether the process may have `bytes` more at all, now or after others have made room.
+bool promised(unsigned slot, std::uint64_t bytes) {
+  const std::uint64_t wanted = cards[slot].sizes.needed + bytes;
+  if (wanted > sizes::total(slot)) return false;
+  const auto admitted = process::admitted(slot);
+  if (!admitted || wanted <= *admitted) return true;
+  process::publish(process::up().gpu[slot].refused_bytes, bytes);
+  process::kick_link();
+  return false;
+}
+
+void forget_chunk(Chunk* chunk) {
+  Card& card = cards[chunk->region->slot];
+  card.sizes.needed -= chunk->bytes;
+  if (chunk->where != Where::absent) card.sizes.resident -= chunk->bytes;
+  if (chunk->where == Where::absent || chunk->where == Where::coming) --card.absent;
+  if (chunk->host) backing::give(chunk->host, chunk->bytes);
+  card.chunks.remove(chunk);
+  destroy(chunk);
+}
+
+// Gives a region back, but for the chunks the mover is working on: it drops those, and the region with the last one.
+void retire(Region* region) {
+  for (std::size_t i = region->chunks.size(); i-- > 0;) {
+    Chunk* chunk = region->chunks[i];
+    if (chunk->where == Where::leaving || chunk->where == Where::coming) {
+      chunk->doomed = true;
+      continue;
+    }
+    if (chunk->where == Where::present) vmm::unmap(*chunk);
+    region->chunks.erase(i);
+    forget_chunk(chunk);
+  }
+  if (!region->chunks.empty()) return;
+  (void)real::cuMemAddressFree(region->base, region->bytes);  // a range that stays reserved only costs addresses
+  destroy(region);
+}
+
+// A new chunk, mapped at once if quota and card allow. Managed processes may have it absent; others need it now.
+CUresult add_chunk(Region* region, CUdeviceptr base, std::uint64_t bytes) {
+  Card& card = cards[region->slot];
+  Chunk* chunk = make<Chunk>();
+  if (!chunk || !region->chunks.push(chunk)) {
+    if (chunk) destroy(chunk);
+    return CUDA_ERROR_OUT_OF_MEMORY;
+  }
+  chunk->region = region;
+  chunk->base = base;
+  chunk->bytes = bytes;
+  chunk->where = Where::absent;
+  if (!card.chunks.push(chunk)) {
+    region->chunks.erase(region->chunks.size() - 1);
+    destroy(chunk);
+    return CUDA_ERROR_OUT_OF_MEMORY;
+  }
+  card.sizes.needed += bytes;
+  ++card.absent;
+  const bool managed = process::quota(region->slot).has_value();
+  if (!may_grow(region->slot, bytes)) return CUDA_SUCCESS;
+  const CUresult mapped = vmm::map(*chunk);
+  if (mapped != CUDA_SUCCESS) return managed && mapped == CUDA_ERROR_OUT_OF_MEMORY ? CUDA_SUCCESS : mapped;
+  chunk->where = Where::present;
+  chunk->written = true;  // from now on the program may write to it
+  card.sizes.resident += bytes;
+  --card.absent;
+  return CUDA_SUCCESS;
+}
+
+CUresult make_region(unsigned slot, std::uint64_t bytes, Region** made) {
+  if (!promised(slot, bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+  Region* region = make<Region>();
+  if (!region) return CUDA_ERROR_OUT_OF_MEMORY;
+  region->slot = slot;
+  region->bytes = bytes;
+  if (const CUresult reserved = real::cuMemAddressReserve(&region->base, bytes, 0, 0, 0); reserved != CUDA_SUCCESS) {
+    destroy(region);
+    return reserved;
+  }
+  const std::uint64_t unit = chunk_bytes(slot);
+  CUresult result = CUDA_SUCCESS;
+  for (std::uint64_t done = 0; done < bytes && result == CUDA_SUCCESS; done += unit)
+    result = add_chunk(region, region->base + done, bytes - done < unit ? bytes - done : unit);
+  if (result != CUDA_SUCCESS) {
+    retire(region);
+    return result;
+  }
+  *made = region;
+  return CUDA_SUCCESS;
+}
+
+Allocation* record(CUdeviceptr base, std::uint64_t bytes, std::uint64_t span, Region* region, CUcontext context) {
+  Allocation* allocation = make<Allocation>();
+  if (!allocation) return nullptr;
+  *allocation = {base, bytes, span, region, context, ++last_id};
+  if (::tsearch(allocation, &tree, compare)) return allocation;
+  destroy(allocation);
+  return nullptr;
+}
+
+CUresult allocate_large(unsigned slot, CUcontext context, std::uint64_t bytes, CUdeviceptr* base) {
+  Region* region = nullptr;
+  if (const CUresult made = make_region(slot, round_up(bytes, granule), &region); made != CUDA_SUCCESS) return made;
+  if (!record(region->base, bytes, region->bytes, region, context)) {
+    retire(region);
+    return CUDA_ERROR_OUT_OF_MEMORY;
+  }
+  *base = region->base;
+  return CUDA_SUCCESS;
+}
+
+CUresult allocate_block(unsigned slot, CUcontext context, std::uint64_t bytes, CUdeviceptr* base) {
+  const bool small = bytes <= small_limit;
+  const std::uint64_t limit = small ? small_limit : medium_limit;
+  const std::uint64_t alignment = small ? small_alignment : medium_alignment;
+  const std::uint64_t span = round_up(bytes, alignment);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    for (Region* region : cards[slot].shared) {
+      if (region->block_limit != limit) continue;
+      const auto offset = region->free_blocks.take(span, alignment);
+      if (!offset) continue;
+      if (!record(region->base + *offset, bytes, span, region, context)) {
+        region->free_blocks.give(*offset, span);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+      }
+      *base = region->base + *offset;
+      return CUDA_SUCCESS;
+    }
+    Region* region = nullptr;
+    const std::uint64_t room = chunk_bytes(slot) < (32ull << 20) || !small ? chunk_bytes(slot) : 32ull << 20;
+    if (const CUresult made = make_region(slot, room, &region); made != CUDA_SUCCESS) return made;
+    region->shared = true;
+    region->block_limit = limit;
+    if (!region->free_blocks.add(0, region->bytes) || !cards[slot].shared.push(region)) {
+      retire(region);
+      return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+  }
+  return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+void remove(Allocation* allocation) {
+  (void)::tdelete(allocation, &tree, compare);
+  Region* region = allocation->region;
+  const unsigned slot = region->slot;
+  if (!region->shared) {
+    retire(region);
+  } else {
+    region->free_blocks.give(allocation->base - region->base, allocation->span);
+    if (region->free_blocks.free_bytes() == region->bytes) {  // nobody's any more
+      cards[slot].shared.remove(region);
+      retire(region);
+    }
+  }
+  destroy(allocation);
+  publish_sizes(slot);
+}
+
+struct ContextSearch {
+  CUcontext context;
+  Allocation* found;
+};
+__thread ContextSearch* search = nullptr;  // twalk passes no argument on glibc 2.28
+
+void visit(const void* node, VISIT order, int) {
+  if (order != preorder && order != leaf) return;
+  Allocation* allocation = *static_cast<Allocation* const*>(node);
+  if (!search->found && allocation->context == search->context) search->found = allocation;
+}
+
+}  // namespace
+
+Mutex& mutex() { return the_mutex; }
+
+std::uint64_t chunk_bytes(unsigned slot) { return sizes::chunk(slot); }
+
+CUresult allocate(unsigned slot, CUcontext context, std::uint64_t bytes, CUdeviceptr* base) {
+  CUresult result;
+  bool missing;
+  {
+    const Locked locked(the_mutex);
+    const bool block = bytes <= small_limit || (bytes <= medium_limit && bytes <= chunk_bytes(slot) / 2);
+    result = block ? allocate_block(slot, context, bytes, base) : allocate_large(slot, context, bytes, base);
+    publish_sizes(slot);
+    follow_hold();
+    missing = cards[slot].absent != 0;
+  }
+  if (missing) process::kick_link();  // needed > resident is demand
+  return result;
+}
+
+CUresult release(CUdeviceptr base) {
+  {
+    const Locked locked(the_mutex);
+    Allocation* allocation = at(base);
+    if (!allocation || allocation->base != base) return CUDA_ERROR_INVALID_VALUE;
+    remove(allocation);
+    follow_hold();
+  }
+  process::kick_link();
+  process::nudge_mover();  // what was evicted may fit now
+  return CUDA_SUCCESS;
+}
+
+std::optional<Allocation> find(CUdeviceptr inside) {
+  const Locked locked(the_mutex);
+  const Allocation* allocation = at(inside);
+  if (!allocation || inside >= allocation->base + allocation->bytes) return std::nullopt;
+  return *allocation;
+}
+
+void release_context(CUcontext context) {
+  const Locked locked(the_mutex);
+  for (;;) {
+    ContextSearch wanted{context, nullptr};
+    search = &wanted;
+    ::twalk(tree, visit);
+    search = nullptr;
+    if (!wanted.found) break;
+    remove(wanted.found);
+  }
+  follow_hold();
+}
+
+Sizes sizes(unsigned slot) {
+  const Locked locked(the_mutex);
+  return cards[slot].sizes;
+}
+
+Vector<Chunk*>& chunks(const Locked&, unsigned slot) { return cards[slot].chunks; }
+
+void note_moved(const Locked&, Chunk& chunk, Where to) {
+  const unsigned slot = chunk.region->slot;
+  Card& card = cards[slot];
+  const auto missing = [](Where w) { return w == Where::absent || w == Where::coming; };
+  if (missing(to) && !missing(chunk.where)) ++card.absent;
+  if (!missing(to) && missing(chunk.where)) --card.absent;
+  if (to == Where::absent && chunk.where != Where::absent) card.sizes.resident -= chunk.bytes;
+  if (to != Where::absent && chunk.where == Where::absent) card.sizes.resident += chunk.bytes;
+  if (to == Where::absent && chunk.where == Where::leaving && chunk.host) card.sizes.evicted_bytes += chunk.bytes;
+  if (to == Where::present && chunk.where == Where::coming && chunk.host) card.sizes.restored_bytes += chunk.bytes;
+  chunk.where = to;
+  publish_sizes(slot);
+  follow_hold();
+}
+
+void drop(const Locked& locked, Chunk& chunk) {
+  Region* region = chunk.region;
+  const unsigned slot = region->slot;
+  if (chunk.where != Where::absent) {
+    vmm::unmap(chunk);
+    note_moved(locked, chunk, Where::absent);
+  }
+  region->chunks.remove(&chunk);
+  forget_chunk(&chunk);
+  if (region->chunks.empty()) {
+    (void)real::cuMemAddressFree(region->base, region->bytes);
+    destroy(region);
+  }
+  publish_sizes(slot);
+  follow_hold();
+}
+
+void set_moving(bool moving) {
+  const Locked locked(the_mutex);
+  moving_now = moving;
+  follow_hold();
+}
+
+// Under the lock that every growth takes: after this store nothing grows beyond that quota.
+void publish_quota_seen(unsigned slot, std::uint64_t quota_plus_1) {
+  const Locked locked(the_mutex);
+  process::publish(process::up().gpu[slot].seen_quota_plus_1, quota_plus_1);
+}
+
+void publish_all() {
+  const Locked locked(the_mutex);
+  for (unsigned slot = 0; slot < max_gpus; ++slot)
+    if (process::attached(slot)) publish_sizes(slot);
+}
+
+}  // namespace lull::ledger

@@ -1,0 +1,80 @@
+// shim/ledger.h: what this process holds on the device, and where each piece of it is.
+//
+//   allocation   what the program asked for: base, size, context
+//   region       a reservation of addresses with its chunks; large allocations have one of their own, others share
+//   chunk        one physical handle, the unit of eviction
+//
+//   chunk:  present ──evict──▶ leaving ──copied, unmapped──▶ absent ──restore──▶ coming ──copied──▶ present
+//
+// `needed` is the sum of all chunks, `resident` of those that are not absent. The hold of the gate is set exactly while a
+// chunk is absent or coming, or the mover is taking chunks away. All functions take the ledger's lock themselves unless they ask for a Locked.
+#pragma once
+#include <cstdint>
+#include <optional>
+
+#include "shim/extents.h"
+#include "shim/lock.h"
+#include "shim/real.h"
+
+namespace lull::ledger {
+
+enum class Where : std::uint8_t { present, leaving, absent, coming };
+
+struct Region;
+
+struct Chunk {
+  Region* region;
+  CUdeviceptr base;
+  std::uint64_t bytes;
+  CUmemGenericAllocationHandle handle;
+  Where where;
+  bool written;   // false: its content was never there, so coming back needs no copy
+  bool doomed;    // freed by the program while the mover works on it; the mover drops it
+  std::byte* host;  // backing, while leaving, absent or coming; null: none
+};
+
+struct Region {
+  unsigned slot;
+  CUdeviceptr base;
+  std::uint64_t bytes;
+  bool shared;       // blocks of several allocations; `free_blocks` says what is unused
+  std::uint64_t block_limit;  // shared: largest block it takes
+  Extents free_blocks;
+  Vector<Chunk*> chunks;
+};
+
+struct Allocation {
+  CUdeviceptr base;
+  std::uint64_t bytes;  // as asked for
+  std::uint64_t span;   // as taken from the region
+  Region* region;
+  CUcontext context;
+  std::uint64_t id;     // never reused
+};
+
+Mutex& mutex();
+
+// The driver's answers, with virtual limits: CUDA_ERROR_OUT_OF_MEMORY only when this process has used up what it was
+// promised, when there is no place to evict the memory to, or (unmanaged) when the card is really full.
+CUresult allocate(unsigned slot, CUcontext context, std::uint64_t bytes, CUdeviceptr* base);
+CUresult release(CUdeviceptr base);  // CUDA_ERROR_INVALID_VALUE: not ours
+std::optional<Allocation> find(CUdeviceptr inside);
+void release_context(CUcontext context);  // the context is gone, and with it the program's claim to its memory
+
+struct Sizes {
+  std::uint64_t needed = 0, resident = 0, evicted_bytes = 0, restored_bytes = 0;
+};
+Sizes sizes(unsigned slot);
+
+// For the mover.
+Vector<Chunk*>& chunks(const Locked&, unsigned slot);
+void note_moved(const Locked&, Chunk&, Where to);   // changes the state, the sums, the hold, and publishes
+void drop(const Locked&, Chunk&);                   // gives a doomed chunk's memory back
+void set_moving(bool moving);                       // holds the gate while the mover takes memory away
+void publish_quota_seen(unsigned slot, std::uint64_t quota_plus_1);
+void publish_all();                                 // everything, into a new page
+
+inline constexpr std::uint64_t granule = 2ull << 20;
+std::uint64_t chunk_bytes(unsigned slot);
+
+}  // namespace lull::ledger

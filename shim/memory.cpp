@@ -1,0 +1,76 @@
+#include "shim/engine.h"
+#include "shim/environment.h"
+#include "shim/gate.h"
+#include "shim/handlers.h"
+#include "shim/ledger.h"
+#include "shim/process.h"
+
+namespace lull::memory {
+namespace {
+
+constexpr std::size_t pitch_alignment = 512;  // satisfies cuMemcpy2D and texture alignment of every current GPU
+
+// The GPU to allocate on, if this process is ours to manage.
+std::optional<unsigned> managed_slot(CUcontext& context) {
+  if (environment().native || !process::activate()) return std::nullopt;
+  if (real::cuCtxGetCurrent(&context) != CUDA_SUCCESS || !context) return std::nullopt;  // the driver has the right error
+  return process::slot_of_current();
+}
+
+// The driver waits for running work before it frees; programs rely on it. Inside a capture it must not, and need not:
+// nothing of a capture runs before its end.
+void wait_as_the_driver_would(CUcontext context) {
+  if (process::captures_open() > 0) return;
+  const Current current(context);
+  if (current) (void)real::cuCtxSynchronize();
+}
+
+}  // namespace
+
+CUresult alloc(CUdeviceptr* base, std::size_t bytes) {
+  CUcontext context = nullptr;
+  const auto slot = managed_slot(context);
+  if (!slot || !base || bytes == 0) return real::cuMemAlloc_v2(base, bytes);
+  return ledger::allocate(*slot, context, bytes, base);
+}
+
+CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, std::size_t height, unsigned element_bytes) {
+  CUcontext context = nullptr;
+  const auto slot = managed_slot(context);
+  const bool usual = element_bytes == 4 || element_bytes == 8 || element_bytes == 16;
+  if (!slot || !base || !pitch || width == 0 || height == 0 || !usual)
+    return real::cuMemAllocPitch_v2(base, pitch, width, height, element_bytes);
+  const std::size_t row = (width + pitch_alignment - 1) / pitch_alignment * pitch_alignment;
+  if (row < width || row > ~std::size_t{0} / height) return CUDA_ERROR_OUT_OF_MEMORY;
+  const CUresult result = ledger::allocate(*slot, context, row * height, base);
+  if (result == CUDA_SUCCESS) *pitch = row;
+  return result;
+}
+
+CUresult free(CUdeviceptr base) {
+  if (!gate::active_now()) return real::cuMemFree_v2(base);
+  const auto allocation = ledger::find(base);
+  if (!allocation || allocation->base != base) return real::cuMemFree_v2(base);  // not ours, or an error of the program's
+  wait_as_the_driver_would(allocation->context);
+  return ledger::release(base);
+}
+
+// Libraries take success to mean "memory the program made by cuMemCreate" and change their ways; cuMemAlloc memory refuses.
+CUresult retain_handle(CUmemGenericAllocationHandle* handle, void* address) {
+  if (gate::active_now() && ledger::find(reinterpret_cast<CUdeviceptr>(address))) return CUDA_ERROR_INVALID_VALUE;
+  return real::cuMemRetainAllocationHandle(handle, address);
+}
+
+// Exported memory could never move again. LULL_IPC=native makes a process's allocations the driver's own, and this work.
+CUresult ipc_get_handle(CUipcMemHandle* handle, CUdeviceptr base) {
+  if (gate::active_now() && ledger::find(base)) return CUDA_ERROR_NOT_SUPPORTED;
+  return real::cuIpcGetMemHandle(handle, base);
+}
+
+CUresult handle_for_range(void* handle, CUdeviceptr base, std::size_t bytes, CUmemRangeHandleType type,
+                          unsigned long long flags) {
+  if (gate::active_now() && ledger::find(base)) return CUDA_ERROR_NOT_SUPPORTED;
+  return real::cuMemGetHandleForAddressRange(handle, base, bytes, type, flags);
+}
+
+}  // namespace lull::memory

@@ -1,0 +1,156 @@
+#include "shim/mover.h"
+
+#include <csignal>
+#include <cstdlib>
+#include <pthread.h>
+
+#include "shim/backing.h"
+#include "shim/clock.h"
+#include "shim/drain.h"
+#include "shim/engine.h"
+#include "shim/futex.h"
+#include "shim/gate.h"
+#include "shim/ledger.h"
+#include "shim/log.h"
+#include "shim/process.h"
+#include "shim/residency.h"
+#include "shim/threads.h"
+
+namespace lull::mover {
+namespace {
+
+constexpr std::uint64_t drain_deadline_ns = 5'000'000'000;  // longer than this is for the broker to decide
+
+Mutex the_work_mutex;
+std::atomic<bool> started{false};
+
+struct Progress {
+  std::uint64_t drained_word = 0;    // gate word for which the drain has been proven; 0: none
+  std::uint64_t overdue_word = 0;    // gate word whose drain failed
+  std::uint64_t retry_ns = 0;        // not before
+  std::uint64_t phase = 0;           // last published
+  unsigned random = 1;
+};
+Progress progress[max_gpus];
+
+void say(unsigned slot, std::uint64_t gate_word, Phase phase, Overdue reason = Overdue::none) {
+  const std::uint64_t word = pack(PhaseWord{gate_word >> 2, phase, reason});
+  UpGpu& up = process::up().gpu[slot];
+  process::publish(up.seen_gate, gate_word);
+  process::publish(up.phase, word);
+  if (progress[slot].phase == word) return;
+  progress[slot].phase = word;
+  process::kick_link();
+}
+
+// Whether a retry after a failure is still to wait.
+bool resting(Progress& p) { return monotonic_ns() < p.retry_ns; }
+
+void rest(Progress& p) {
+  p.random = p.random * 1103515245 + 12345;
+  p.retry_ns = monotonic_ns() + 100'000'000 + p.random % 400'000'000;  // apart from others in the same place
+}
+
+bool still(unsigned slot, std::uint64_t word) {
+  return process::down().gpu[slot].gate.load(std::memory_order_acquire) == word;
+}
+
+// True when nothing runs on the GPU and the gate is still the closed one of `word`.
+bool drained(unsigned slot, std::uint64_t word) {
+  Progress& p = progress[slot];
+  if (p.drained_word == word) return true;
+  say(slot, word, Phase::draining);
+  const auto result = drain::wait(slot, word, monotonic_ns() + drain_deadline_ns);
+  if (result.outcome == drain::Outcome::gate_changed) return false;
+  if (result.outcome == drain::Outcome::overdue) {
+    say(slot, word, Phase::overdue, result.reason);
+    return false;
+  }
+  p.drained_word = word;
+  say(slot, word, Phase::drained);
+  return true;
+}
+
+void evict(unsigned slot, std::uint64_t word) {
+  // The hold goes up before anything is unmapped; only if the gate has not opened in between is nobody inside.
+  ledger::set_moving(true);
+  if (still(slot, word)) {
+    say(slot, word, Phase::moving);
+    const Overdue failure = residency::evict(slot);
+    if (failure == Overdue::none)
+      say(slot, word, Phase::drained);
+    else
+      say(slot, word, Phase::overdue, failure), rest(progress[slot]);
+  }
+  ledger::set_moving(false);
+}
+
+// A client that nobody manages any more comes back whole or not at all: half of it would only keep others out.
+bool room_for_all(unsigned slot) {
+  const CUcontext context = process::working_context(slot);
+  const Current current(context);
+  std::size_t free = 0, total = 0;
+  if (!current || real::cuMemGetInfo_v2(&free, &total) != CUDA_SUCCESS) return false;
+  const auto sizes = ledger::sizes(slot);
+  return free >= sizes.needed - sizes.resident;
+}
+
+void restore(unsigned slot, std::uint64_t word) {
+  Progress& p = progress[slot];
+  const bool managed = process::quota(slot).has_value();
+  if (!managed && !room_for_all(slot)) return rest(p);
+  say(slot, word, Phase::moving);
+  const Overdue failure = residency::restore(slot);
+  if (failure != Overdue::none) {
+    say(slot, word, Phase::overdue, failure);
+    if (!managed && drain::wait(slot, word, monotonic_ns() + drain_deadline_ns).outcome == drain::Outcome::drained)
+      (void)residency::evict_all(slot);  // stuck half-way; what cannot leave stays and is tried again
+    return rest(p);
+  }
+  if (!residency::anything_absent(slot)) say(slot, word, gate::closed(word) ? Phase::ready : Phase::running);
+}
+
+void follow(unsigned slot) {
+  const DownGpu& down = process::down().gpu[slot];
+  const std::uint64_t word = down.gate.load(std::memory_order_acquire);
+  const std::uint64_t quota_word = down.quota_plus_1.load(std::memory_order_acquire);
+  const bool closed = gate::closed(word);
+  if (!closed) progress[slot].drained_word = 0;
+  if (closed && !drained(slot, word)) return;
+  if (!closed && !residency::anything_absent(slot)) say(slot, word, Phase::running);
+  ledger::publish_quota_seen(slot, quota_word);
+  const auto sizes = ledger::sizes(slot);
+  const auto quota = parse_limit(quota_word);
+  if (resting(progress[slot])) return;
+  if (closed && quota && sizes.resident > *quota) return evict(slot, word);
+  if (sizes.resident < sizes.needed && (!quota || sizes.resident < *quota)) restore(slot, word);
+}
+
+void publish_activity(unsigned slot) { process::publish(process::up().gpu[slot].submissions, gate::submissions()); }
+
+void* run(void*) {
+  CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+  (void)real::cuThreadExchangeStreamCaptureMode(&mode);
+  for (unsigned slot = 0; slot < max_gpus; ++slot) progress[slot].random = static_cast<unsigned>(monotonic_ns()) + slot;
+  for (;;) {
+    const std::uint32_t wake = process::down().wake.load(std::memory_order_acquire);
+    {
+      const Locked locked(the_work_mutex);
+      process::for_each_slot(follow);
+      process::for_each_slot(publish_activity);
+    }
+    (void)futex::wait(process::down().wake, wake, recheck_ns, futex::Scope::shared);
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void start() {
+  if (!started.exchange(true) && !threads::start("lull-mover", run, 1 << 20))
+    log::line("no thread for the mover; this process can be paused but not evicted");
+}
+
+Mutex& work_mutex() { return the_work_mutex; }
+
+}  // namespace lull::mover
