@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cstring>
 
 #include "protocol/memory.h"
@@ -75,8 +76,8 @@ class Session {
     hello.minor = protocol_minor;
     hello.flags = (environment().gang ? hello_gang : 0u) | (environment().native ? hello_native : 0u);
     hello.backing_bytes = backing::total_bytes();
-    std::strncpy(hello.tenant, environment().tenant, sizeof hello.tenant - 1);
-    std::strncpy(hello.shim_version, LULL_VERSION, sizeof hello.shim_version - 1);
+    std::snprintf(hello.tenant, sizeof hello.tenant, "%s", environment().tenant);
+    std::snprintf(hello.shim_version, sizeof hello.shim_version, "%s", LULL_VERSION);
     return send_message(socket_.get(), hello) && await_welcome();
   }
 
