@@ -1,0 +1,143 @@
+// tests/shim/fake_broker.h: the other side of one shim, moved by hand: a test sets gate and quota and reads the answers.
+#pragma once
+#include <doctest/doctest.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "protocol/memory.h"
+#include "protocol/socket.h"
+#include "shim/futex.h"
+
+namespace lull {
+
+// Waits for a state, not for luck; ten seconds are a failure, not a timing.
+template <class Condition>
+bool comes_true(Condition condition, int seconds = 10) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
+  return true;
+}
+
+class FakeBroker {
+ public:
+  FakeBroker() {
+    REQUIRE(::mkdtemp(folder_));
+    for (const char* part : {"/training", "/training/socket"}) REQUIRE(::mkdir((folder_ + std::string(part)).c_str(), 0755) == 0);
+    REQUIRE(::setenv("LULL_RUNTIME_DIR", folder_, 1) == 0);
+    REQUIRE(::setenv("LULL_CLASS", "training", 1) == 0);
+    auto listener = listen_at((folder_ + std::string("/training/socket/broker")).c_str(), 0666);
+    REQUIRE(listener);
+    listener_ = std::move(*listener);
+    thread_ = std::thread([this] { welcome(); });
+  }
+  ~FakeBroker() {
+    stop_ = true;
+    thread_.join();
+    (void)std::system(("rm -rf " + std::string(folder_)).c_str());
+  }
+
+  // The first quota and gate a shim hears are these.
+  std::uint64_t first_quota = ~0ull >> 1;
+
+  bool attached() const { return attached_; }
+  const UpGpu& up() const { return up_.mapping.as<UpPage>()->gpu[0]; }
+  PhaseWord phase() const { return *parse_phase(up().phase.load()); }
+
+  void gate(GateState state) {
+    ++generation_;
+    down().gate.store(pack(GateWord{generation_, state}), std::memory_order_release);
+    wake();
+  }
+  void quota(std::uint64_t bytes) {
+    down().quota_plus_1.store(bytes + 1, std::memory_order_release);
+    wake();
+  }
+  void admit(std::uint64_t bytes) {
+    down().admit_plus_1.store(bytes + 1, std::memory_order_release);
+    wake();
+  }
+  void give_backing(std::uint64_t bytes) {
+    auto memory = make_shared_memory("lull-test-arena", bytes, Writers::everyone);
+    REQUIRE(memory);
+    auto arena = make_message<Arena>();
+    arena.bytes = bytes;
+    const int fds[] = {memory->fd.get()};
+    REQUIRE(send_message(client_.get(), arena, fds));
+  }
+  bool reaches(Phase phase_wanted) {
+    return comes_true([&] { return phase().phase == phase_wanted && phase().generation == generation_; });
+  }
+  // Closed, drained, and down to `bytes`.
+  bool evict_to(std::uint64_t bytes) {
+    gate(GateState::closed);
+    if (!reaches(Phase::drained)) return false;
+    quota(bytes);
+    return comes_true([&] { return up().resident.load() <= bytes; });
+  }
+  bool restore() {
+    quota(~0ull >> 1);
+    const bool back = comes_true([&] { return up().resident.load() == up().needed.load(); });
+    gate(GateState::open);
+    return back;
+  }
+
+ private:
+  DownGpu& down() { return down_.mapping.as<DownPage>()->gpu[0]; }
+  void wake() {
+    down_.mapping.as<DownPage>()->wake.fetch_add(1, std::memory_order_release);
+    futex::wake_all(down_.mapping.as<DownPage>()->wake, futex::Scope::shared);
+  }
+  bool readable(int fd) const {
+    pollfd wait{fd, POLLIN, 0};
+    return ::poll(&wait, 1, 50) == 1;
+  }
+  void welcome() {
+    while (!stop_ && !readable(listener_.get())) {
+    }
+    if (stop_) return;
+    client_ = Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    down_ = std::move(*make_shared_memory("lull-test-down", page_bytes, Writers::creator_only));
+    up_ = std::move(*make_shared_memory("lull-test-up", page_bytes, Writers::everyone));
+    doorbell_ = Fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+    while (!stop_) {
+      if (!readable(client_.get())) continue;
+      auto packet = receive_packet(client_.get());
+      if (!packet || packet->size == 0) return;
+      const auto message = parse_message(packet->view());
+      if (message && std::holds_alternative<Hello>(*message)) answer_hello();
+      if (message && std::holds_alternative<Attach>(*message)) answer_attach();
+    }
+  }
+  void answer_hello() {
+    auto answer = make_message<Welcome>();
+    answer.major = protocol_major;
+    answer.client = 1;
+    const int fds[] = {down_.fd.get(), up_.fd.get(), doorbell_.get()};
+    (void)send_message(client_.get(), answer, fds);
+  }
+  void answer_attach() {
+    gate(GateState::open);
+    quota(first_quota);
+    attached_ = true;
+  }
+
+  char folder_[32] = "/tmp/lull-fake-XXXXXX";
+  Fd listener_, client_, doorbell_;
+  SharedMemory down_, up_;
+  std::uint64_t generation_ = 0;
+  std::atomic<bool> stop_{false}, attached_{false};
+  std::thread thread_;
+};
+
+}  // namespace lull
