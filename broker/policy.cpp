@@ -1,8 +1,93 @@
+// broker/policy.cpp: decide(), step by step. The rules in prose: docs/policy.md.
 #include "broker/policy.h"
 
-#include <algorithm>
+#include "broker/policy_work.h"
 
 namespace lull::policy {
+namespace {
+
+constexpr Time longest_let_go = 60 * second;
+constexpr Time says_stuck = 60 * second;    // a client whose memory cannot be copied says so for this long first
+constexpr std::uint32_t stuck_count = 7;    // 0.5 s doubled seven times is about that minute
+constexpr int most_passes = 8;              // two are the rule: one that decides, one that finds nothing more
+
+// Decisions are remembered at once, in the copies that the next pass looks at.
+struct Answer {
+  Decisions& out;
+  Time now;
+  void say(Item& i, const Decision& d) const {
+    remember(i.c, d, now);
+    out.push_back(d);
+  }
+};
+
+void pass_lease(Work& w, const Answer& answer) {
+  const Choice choice = choose(w);
+  if (choice.holder == w.holder) return;
+  if (w.holder) answer.say(*w.holder, EndLease{w.holder->c.id, choice.ended_for});
+  if (choice.holder) answer.say(*choice.holder, TakeLease{choice.holder->c.id, choice.taken_for});
+  measure(w);
+  rank(w);
+}
+
+void say_quota(const Answer& answer, Item& i) {
+  if (i.quota && i.c.quota != i.quota) answer.say(i, SetQuota{i.c.id, *i.quota, i.reason});
+}
+
+void say_let_go(Work& w, const Answer& answer, Item& i) {
+  const Time wait = w.rules.overdue_retry << std::min(i.c.overdue_count, 20u);
+  answer.say(i, LetGo{i.c.id, w.now + std::min(wait, longest_let_go)});
+  i.open = true;
+}
+
+// Gates close before anything is given, and open last: nobody is let in beside somebody who ought to be out.
+void say_gates_and_quotas(Work& w, const Answer& answer) {
+  const auto lowers = [](const Item& i) { return i.quota && i.c.quota && *i.quota < *i.c.quota; };
+  for (Item& i : w.items())
+    if (i.let_go_now) say_let_go(w, answer, i);
+  for (Item& i : w.items())
+    if (!i.open && i.c.gate.state != GateState::closed) answer.say(i, SetGate{i.c.id, GateState::closed, i.reason});
+  for (Item& i : w.items())
+    if (lowers(i)) say_quota(answer, i);
+  for (Item& i : w.items()) say_quota(answer, i);
+  for (Item& i : w.items())
+    if (i.open && !i.open_now()) answer.say(i, SetGate{i.c.id, GateState::open, i.reason});
+  for (Item& i : w.items())
+    if (i.c.reason != i.reason) answer.say(i, SetGate{i.c.id, i.c.gate.state, i.reason});
+}
+
+Reason stuck_reason(Work& w, const Item& i) {
+  if (i.too_big) return Reason::does_not_fit;
+  if (i.c.overdue_count >= stuck_count) return Reason::overdue;
+  const PhaseWord& phase = i.c.phase;
+  const bool memory = phase.reason == Overdue::no_backing || phase.reason == Overdue::copy_failed ||
+                      phase.reason == Overdue::no_device_memory;
+  const bool present = phase.phase == Phase::overdue && phase.generation == i.c.gate.generation;
+  return present && memory && w.passed(i.c.gate_since, says_stuck) ? Reason::overdue : Reason::none;
+}
+
+void say_the_rest(Work& w, const Answer& answer) {
+  for (Item& i : w.items()) {
+    const std::uint32_t limit = threatened(w, i) ? w.rules.armed_drain_limit_us : 0;
+    if (limit != i.c.drain_limit_us) answer.say(i, Arm{i.c.id, limit});
+    const Reason stuck = stuck_reason(w, i);
+    if (stuck != i.c.stuck) answer.say(i, Stuck{i.c.id, stuck});
+  }
+}
+
+void decide_once(Work& w, const Answer& answer) {
+  measure(w);
+  rank(w);
+  pass_lease(w, answer);
+  seat(w);
+  plan_gates(w);
+  plan_quotas(w);
+  plan_reasons(w);
+  say_gates_and_quotas(w, answer);
+  say_the_rest(w, answer);
+}
+
+}  // namespace
 
 Bytes charge(const Client& c, const Gpu& gpu) {
   const Bytes movable = std::max(c.quota_high, c.resident);
@@ -17,6 +102,19 @@ Bytes free_now(const State& state) {
   take(state.gpu.foreign);
   for (const Client& c : state.clients) take(charge(c, state.gpu));
   return left;
+}
+
+// The last pass decides nothing: it sees everything as it will be, so its times are those to be woken at.
+void decide(const State& state, Time now, Decisions& out) {
+  out.clear();
+  Work w(state, now);
+  const Answer answer{out, now};
+  for (int pass = 0; pass < most_passes; ++pass) {
+    const std::size_t before = out.size();
+    decide_once(w, answer);
+    if (out.size() == before) break;
+  }
+  if (w.next != never) out.push_back(WakeAt{w.next});
 }
 
 }  // namespace lull::policy

@@ -1,0 +1,117 @@
+// broker/policy_gates.cpp: whose gate is open, and why each client is as it is.
+#include "broker/policy_work.h"
+
+namespace lull::policy {
+namespace {
+
+// An unproven arrival may close a gate again only when this many times unproven_close have gone by: at most 1 % lost.
+constexpr Time unproven_share = 100;
+
+bool closed_for_maybe(Work& w, const Item& i, const Item& service) {
+  const Client& s = service.c;
+  if (s.klass <= i.c.klass || s.waiting == 0 || s.proven || s.loading) return false;
+  const Time close = w.rules.unproven_close;
+  if (w.passed(s.last_arrival, close)) return false;
+  if (i.open_now()) return w.passed(i.c.gate_since, (unproven_share - 1) * close);
+  return i.c.gate.state == GateState::closed && !w.passed(i.c.gate_since, close);
+}
+
+bool closed_for_maybe(Work& w, const Item& i) {
+  return std::any_of(w.items().begin(), w.items().end(), [&](const Item& s) { return closed_for_maybe(w, i, s); });
+}
+
+// The service of a higher class for whose work this client stands aside although it fits.
+const Item* paused_for(Work& w, const Item& i) {
+  if (&i == w.holder) return nullptr;
+  for (const Item& s : w.items())
+    if (s.c.klass > i.c.klass && s.open && s.demands) return &s;
+  return nullptr;
+}
+
+// A client that was let go runs on the card; unless everything fits, nobody is let in beside it.
+bool somebody_stays_in(Work& w, const Item& h) {
+  const bool has_room = h.whole || static_cast<Signed>(h.goal) - static_cast<Signed>(h.held()) <= w.free;
+  return !has_room && std::any_of(w.items().begin(), w.items().end(), [&](const Item& i) { return i.let_go && !i.seated; });
+}
+
+bool has_memory(const Work& w, const Item& i) {
+  if (i.whole || i.entitled || i.quota_or_resident() >= i.goal) return true;
+  return static_cast<Signed>(i.goal) - static_cast<Signed>(i.held()) <= w.free;
+}
+
+bool opens(Work& w, const Item& i) {
+  if (i.let_go) return true;
+  if (!i.seated || closed_for_maybe(w, i) || paused_for(w, i)) return false;
+  if (&i == w.holder) return i.open_now() || !somebody_stays_in(w, i);
+  return has_memory(w, i);
+}
+
+// Work that does not end by itself behind a closed gate: a thread may wait for another that is not let in.
+bool must_let_go(const Item& i) {
+  const Client& c = i.c;
+  if (i.open || c.gate.state != GateState::closed || c.phase.generation != c.gate.generation) return false;
+  if (c.phase.phase != Phase::overdue) return false;
+  return c.phase.reason == Overdue::thread_inside || c.phase.reason == Overdue::capture_open ||
+         (c.phase.reason == Overdue::stream_busy && i.evict > 0);
+}
+
+Reason waits_for_memory(Work& w, const Item& i) {
+  const auto some = [&w](auto is) { return std::any_of(w.items().begin(), w.items().end(), is); };
+  if (fills(w, i) && i.quota_or_resident() >= i.goal) return Reason::restoring;
+  if (some([](const Item& v) { return v.let_go && !v.seated; })) return Reason::overdue;
+  if (some([](const Item& v) { return v.evict > 0 && !v.drained; })) return Reason::draining;
+  if (some([](const Item& v) { return v.evict > 0 || v.settled < v.c.resident; })) return Reason::evicting;
+  return Reason::restoring;
+}
+
+Reason open_reason(Work& w, const Item& i) {
+  if (!i.whole) return waits_for_memory(w, i);
+  if (&i != w.holder) return w.count == 1 ? Reason::only_tenant : Reason::fits_beside;
+  if (i.level == Level::exit) return Reason::exit_grace;
+  if (i.level == Level::loading) return Reason::loading;
+  if (i.level >= Level::interactive) return i.demands ? Reason::request : Reason::lingering;
+  return w.count == 1 ? Reason::only_tenant : Reason::lull;
+}
+
+Reason reason_of_holder(const Item& h) {
+  if (!h.demands) return Reason::lingering;
+  return h.level == Level::loading ? Reason::loading : Reason::request;
+}
+
+Reason closed_reason(Work& w, const Item& i) {
+  if (i.too_big) return Reason::does_not_fit;
+  if (i.seated && closed_for_maybe(w, i)) return Reason::maybe_request;
+  if (&i == w.holder) return Reason::overdue;
+  const Item* h = paused_for(w, i);
+  if (!h) h = w.holder;
+  if (!h) return Reason::restoring;  // nobody wants the card, and there is no room to bring its memory back
+  if (h->level == Level::exit) return Reason::exit_grace;
+  if (h->c.klass == i.c.klass) return Reason::peer_turn;
+  if (h->c.klass < i.c.klass) return i.level == Level::loading ? Reason::loading : Reason::lull;
+  return i.c.klass == Class::training ? reason_of_holder(*h) : Reason::higher_class;
+}
+
+}  // namespace
+
+void plan_gates(Work& w) {
+  for (Item& i : w.items()) i.open = i.let_go_now = false;
+  for (const Class klass : {Class::inference, Class::interactive, Class::training})
+    for (Item& i : w.items())
+      if (i.c.klass == klass) i.open = opens(w, i);
+  for (Item& i : w.items()) i.let_go_now = must_let_go(i);
+}
+
+void plan_reasons(Work& w) {
+  for (Item& i : w.items()) {
+    if (i.let_go || i.let_go_now) i.reason = Reason::overdue;
+    else i.reason = i.open ? open_reason(w, i) : closed_reason(w, i);
+  }
+}
+
+bool threatened(Work& w, const Item& i) {
+  return std::any_of(w.items().begin(), w.items().end(), [&](const Item& s) {
+    return s.c.klass > i.c.klass && s.c.waiting > 0 && !w.passed(s.c.last_arrival, w.rules.linger_min);
+  });
+}
+
+}  // namespace lull::policy

@@ -1,0 +1,95 @@
+// broker/policy_quotas.cpp: how much memory each client may hold.
+//
+// Free memory is what no charge covers, and charges fall only when a client has answered; so what is given here can
+// never be more than what has really left. One client is filled at a time, in the order of seats. While it lacks
+// memory, what others may hold without holding it is taken back, which needs no drain; when nobody lacks any, those
+// who run get headroom.
+#include "broker/policy_work.h"
+
+namespace lull::policy {
+namespace {
+
+void set_quota(Work& w, Item& i, Bytes quota) {
+  const Bytes before = std::max(i.held(), i.quota.value_or(0));
+  w.free -= static_cast<Signed>(std::max(before, quota) - before);
+  i.quota = quota;
+}
+
+Bytes can_hold(const Work& w, const Item& i) {
+  return std::max(i.held(), i.quota.value_or(0)) + static_cast<Bytes>(std::max<Signed>(w.free, 0));
+}
+
+// As much as there is; small sums are left until they make a chunk or the rest.
+void give(Work& w, Item& i) {
+  const Bytes quota = std::min(i.goal, can_hold(w, i));
+  const Bytes before = i.quota_or_resident();
+  if (quota > before && (quota == i.goal || quota - before >= w.gpu.chunk)) set_quota(w, i, quota);
+}
+
+bool others_fill(Work& w, const Item& than) {
+  return std::any_of(w.items().begin(), w.items().end(), [&](const Item& i) { return &i != &than && fills(w, i); });
+}
+
+// Whether this client is to be brought nearer to its goal, if there is memory.
+bool hungry(const Work& w, const Item& i) {
+  if (i.quota_or_resident() >= i.goal || i.too_big) return false;
+  if (i.entitled) return i.open || &i == w.holder;
+  return i.open && can_hold(w, i) >= i.goal;
+}
+
+struct Fill {
+  Item* lacking = nullptr;  // for it the others give back what they do not use
+  bool finished = true;     // nobody lacks anything
+};
+
+Fill fill_in_order(Work& w) {
+  bool filler_ahead = false;
+  for (std::size_t n = 0; n < w.count; ++n) {
+    Item& i = w.storage[w.order[n]];
+    if (hungry(w, i)) {
+      if (filler_ahead) return {nullptr, false};
+      if (others_fill(w, i)) return {&i, false};
+      give(w, i);
+      if (i.quota_or_resident() < i.goal) return {&i, false};
+    }
+    filler_ahead = filler_ahead || (i.open && fills(w, i));
+  }
+  return {};
+}
+
+void take_back(Work& w, const Item& lacking) {
+  for (Item& i : w.items()) {
+    if (&i == &lacking || i.quota || !i.c.quota) continue;
+    const Bytes used = i.open && !fills(w, i) ? i.goal : i.settled;
+    if (*i.c.quota > used) set_quota(w, i, used);
+  }
+}
+
+void give_headroom(Work& w) {
+  const Bytes headroom = w.rules.growth_headroom;
+  for (std::size_t n = 0; n < w.count; ++n) {
+    Item& i = w.storage[w.order[n]];
+    const Bytes before = i.quota_or_resident();
+    if (!i.open || before < i.goal || before >= i.goal + headroom / 2) continue;
+    const Bytes quota = std::min(i.goal + headroom, can_hold(w, i));
+    if (quota >= before + w.gpu.chunk) set_quota(w, i, quota);
+  }
+}
+
+}  // namespace
+
+bool fills(const Work& w, const Item& i) {
+  return !i.whole && std::max(i.held(), i.quota_or_resident()) > i.c.resident + w.rules.growth_headroom;
+}
+
+void plan_quotas(Work& w) {
+  for (Item& i : w.items()) {
+    if (i.evict > 0 && i.drained) set_quota(w, i, i.settled - i.evict);
+    else if (!i.c.quota) set_quota(w, i, i.c.resident);
+  }
+  const Fill fill = fill_in_order(w);
+  if (fill.lacking) take_back(w, *fill.lacking);
+  if (fill.finished) give_headroom(w);
+}
+
+}  // namespace lull::policy

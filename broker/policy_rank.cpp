@@ -1,0 +1,170 @@
+// broker/policy_rank.cpp: what is true of each client, and how much it wants the card.
+#include "broker/policy_work.h"
+
+namespace lull::policy {
+namespace {
+
+// Sizes come from strangers; beyond this they are nonsense, and below it sums of them cannot overflow.
+constexpr Bytes largest_size = Bytes{1} << 50;
+
+void tame(Client& c) {
+  for (Bytes* size : {&c.resident, &c.needed, &c.native, &c.quota_high}) *size = std::min(*size, largest_size);
+}
+
+bool answers_closed_gate(const Client& c) {
+  return c.gate.state == GateState::closed && c.seen_gate == c.gate && c.phase.generation == c.gate.generation;
+}
+
+bool cannot_copy(const Client& c) {
+  return answers_closed_gate(c) && c.phase.phase == Phase::overdue &&
+         (c.phase.reason == Overdue::no_backing || c.phase.reason == Overdue::copy_failed);
+}
+
+void measure(Work& w, Item& i) {
+  const Client& c = i.c;
+  const Phase phase = c.phase.phase;
+  i.quota.reset();
+  i.goal = std::max(c.needed, c.resident);
+  i.whole = c.resident >= c.needed;
+  // Memory moves only once it has drained, and what has moved stays drained while the gate stays closed.
+  i.drained = answers_closed_gate(c) && (phase == Phase::drained || phase == Phase::moving || phase == Phase::ready);
+  i.let_go = c.overdue_until != 0 && !w.passed(c.overdue_until, 0);
+  i.fixed = c.unevictable || i.let_go || cannot_copy(c);
+  i.settled = i.fixed ? c.resident : std::min(c.quota.value_or(c.resident), c.resident);
+}
+
+bool first_load(const Client& c) { return c.loading && c.lease_ended == 0 && c.needed > c.resident; }
+bool grows(const Item& i) { return i.open_now() && i.c.quota && i.c.needed > *i.c.quota; }
+
+Time last_activity(const Client& c) {
+  const Time request = c.proven ? std::max(c.last_arrival, c.last_request_activity) : 0;
+  return std::max({c.last_submission, c.lease_since, c.whole_since, request});
+}
+
+Level level_of(Class klass) {
+  return klass == Class::inference ? Level::inference : klass == Class::interactive ? Level::interactive : Level::training;
+}
+
+bool may_finish(Work& w, const Item& i) {
+  const Client& c = i.c;
+  if (!c.interrupted || c.exit_grace_spent >= w.rules.exit_grace) return false;
+  if (!i.holds()) return !i.open_now() && (c.wants || c.interrupted_since > c.lease_ended);
+  return c.lease_reason == Reason::exit_grace && !w.passed(c.lease_since, w.rules.exit_grace - c.exit_grace_spent) &&
+         !idle_for(w, i, w.rules.linger_min);
+}
+
+// A request that shows no sign of life for this long holds nothing: a counter may be wrong, a stream may stay open.
+bool in_flight(Work& w, const Client& c) {
+  return c.waiting > 0 &&
+         !w.passed(std::max({c.last_arrival, c.last_request_activity, c.last_submission}), w.rules.linger_max);
+}
+
+// An arrival wakes once: what it still wants after its lease has gone to a peer shows as a blocked submission.
+bool proven_arrival(Work& w, const Item& i) {
+  return i.c.proven && (i.holds() || i.c.last_arrival > i.c.lease_ended) && in_flight(w, i.c);
+}
+
+bool submits(Work& w, const Item& i) {
+  return i.open_now() && i.c.last_submission != 0 && !w.passed(i.c.last_submission, w.rules.yield_idle);
+}
+
+bool service_demands(Work& w, const Item& i) {
+  if (i.c.wants || grows(i) || proven_arrival(w, i) || submits(w, i)) return true;
+  return i.holds() && (!i.whole || in_flight(w, i.c));
+}
+
+Time linger(const Work& w, const Client& c) {
+  if (c.loading) return w.rules.loading_linger;
+  return w.rules.keep_alive.value_or(std::clamp(w.gpu.round_trip, w.rules.linger_min, w.rules.linger_max));
+}
+
+bool loads_too_long(Work& w, const Item& i) {
+  const Time spent = i.c.loading_spent;
+  if (spent >= w.rules.loading_max) return true;
+  return i.holds() && w.passed(i.c.lease_since, w.rules.loading_max - spent);
+}
+
+void rank_service(Work& w, Item& i) {
+  const Client& c = i.c;
+  i.demands = service_demands(w, i) || first_load(c);
+  if (!i.demands && !(i.holds() && !w.passed(last_activity(c), linger(w, c)))) return;
+  if (!c.loading || proven_arrival(w, i)) i.level = level_of(c.klass);
+  else i.level = loads_too_long(w, i) ? Level::training : Level::loading;
+}
+
+// A trainer always wants to run, unless it has been idle: then its next submission says so.
+void rank_trainer(Work& w, Item& i) {
+  const Client& c = i.c;
+  const bool runs = i.open_now() && !w.passed(std::max(c.last_submission, c.gate_since), w.rules.min_hold);
+  const bool ran = c.last_submission != 0 && c.gate_since < c.last_submission + w.rules.min_hold;
+  const bool begins = c.last_submission == 0 && !i.whole;
+  i.demands = c.wants || grows(i) || runs;
+  if (i.demands || i.holds()) i.level = Level::training;
+  else if (!i.open_now() && (ran || begins)) i.level = Level::background;
+}
+
+Time waits_since(const Item& i) {
+  const Client& c = i.c;
+  if (i.level == Level::exit) return c.interrupted_since;
+  if (i.level == Level::loading) return c.connected;
+  if (i.level == Level::training && c.turn_spent != 0) return 0;  // resumes its turn
+  const Time asked = c.wants ? c.wants_since : c.klass == Class::training ? c.connected : c.last_arrival;
+  return std::max(asked, c.lease_ended);
+}
+
+void rank(Work& w, Item& i) {
+  i.level = Level::none;
+  i.demands = false;
+  if (i.too_big) return;
+  if (may_finish(w, i)) {
+    i.level = Level::exit;
+    i.demands = true;
+  } else if (i.c.klass == Class::training) {
+    rank_trainer(w, i);
+  } else {
+    rank_service(w, i);
+  }
+  i.since = waits_since(i);
+}
+
+}  // namespace
+
+Work::Work(const State& state, Time at) : gpu(state.gpu), rules(state.rules), now(at) {
+  count = std::min(state.clients.size(), max_clients);
+  for (std::size_t n = 0; n < count; ++n) {
+    Item* item = std::construct_at(&storage[n]);
+    item->c = state.clients[n];
+    item->index = static_cast<std::uint32_t>(n);
+    tame(item->c);
+  }
+}
+
+bool idle_for(Work& w, const Item& i, Time duration) {
+  return i.open_now() && i.whole && w.passed(last_activity(i.c), duration);
+}
+
+void measure(Work& w) {
+  const auto size = [](Bytes bytes) { return static_cast<Signed>(std::min(bytes, largest_size)); };
+  w.room = size(w.gpu.capacity) - size(w.gpu.headroom) - size(w.gpu.foreign);
+  w.next = never;
+  w.holder = nullptr;
+  Signed held = 0, pinned = 0;
+  for (Item& i : w.items()) {
+    measure(w, i);
+    w.room -= size(std::max(w.gpu.native_reserve, i.c.native));
+    held += size(i.held());
+    if (i.c.unevictable) pinned += size(i.c.resident);
+    if (i.holds()) w.holder = &i;
+  }
+  w.free = w.room - held;
+  for (Item& i : w.items()) {
+    const Signed own = i.c.unevictable ? size(i.c.resident) : 0;
+    i.too_big = !i.whole && size(i.c.needed) > w.room - pinned + own;
+  }
+}
+
+void rank(Work& w) {
+  for (Item& i : w.items()) rank(w, i);
+}
+
+}  // namespace lull::policy

@@ -1,0 +1,97 @@
+// broker/policy_seat.cpp: who has a place on the card beside the holder, and whose memory goes for it.
+//
+// Seats are given in this order, as long as what the client holds when whole fits beside those before it:
+//   the holder; others of its level that want to run; then those with all their memory there, then the rest,
+//   each by class and by how lately they had the card. In the last two groups the first that does not fit ends it, so
+//   that memory leaves in the opposite order: lowest class first, oldest lease first.
+// Memory is taken from others only for the first two groups, and only what they lack.
+#include "broker/policy_work.h"
+
+namespace lull::policy {
+namespace {
+
+enum class Group : std::uint8_t { holder, running, present, absent };
+
+Group group_of(const Work& w, const Item& i) {
+  if (&i == w.holder) return Group::holder;
+  if (w.holder && i.level != Level::none && i.level >= w.holder->level) return Group::running;
+  return i.whole ? Group::present : Group::absent;
+}
+
+bool sits_before(const Work& w, const Item& a, const Item& b) {
+  const Group ga = group_of(w, a), gb = group_of(w, b);
+  if (ga != gb) return ga < gb;
+  if (ga == Group::running) {
+    if (a.level != b.level) return a.level > b.level;
+    if (a.served() != b.served()) return a.served();
+    if (a.since != b.since) return a.since < b.since;
+  } else {
+    if (a.c.klass != b.c.klass) return a.c.klass > b.c.klass;
+    if (a.last_lease() != b.last_lease()) return a.last_lease() > b.last_lease();
+  }
+  return a.index < b.index;
+}
+
+void order_seats(Work& w) {
+  for (std::size_t n = 0; n < w.count; ++n) w.order[n] = static_cast<std::uint16_t>(n);
+  std::sort(w.order.begin(), w.order.begin() + w.count,
+            [&w](std::uint16_t a, std::uint16_t b) { return sits_before(w, w.storage[a], w.storage[b]); });
+}
+
+void give_seats(Work& w) {
+  Signed room = w.room;
+  for (const Item& i : w.items()) room -= i.fixed ? static_cast<Signed>(i.c.resident) : 0;
+  bool full = false;
+  for (std::size_t n = 0; n < w.count; ++n) {
+    Item& i = w.storage[w.order[n]];
+    const Group group = group_of(w, i);
+    const auto cost = static_cast<Signed>(i.goal - (i.fixed ? i.c.resident : 0));
+    const bool by_turn = group <= Group::running;
+    i.seated = !i.too_big && (group == Group::holder || cost == 0 || ((by_turn || !full) && cost <= room));
+    i.entitled = i.seated && by_turn;
+    if (i.seated) room -= cost;
+    else if (!by_turn) full = true;
+  }
+}
+
+bool leaves_before(const Item& a, const Item& b) {
+  if (a.c.klass != b.c.klass) return a.c.klass < b.c.klass;
+  if (a.last_lease() != b.last_lease()) return a.last_lease() < b.last_lease();
+  return a.index < b.index;
+}
+
+// What the entitled lack when all that was sent before has been done.
+Signed deficit(Work& w) {
+  Signed over = -w.room, lacking = 0;
+  for (const Item& i : w.items()) {
+    over += static_cast<Signed>(i.entitled ? i.goal : i.settled);
+    lacking += i.entitled ? static_cast<Signed>(i.goal - i.c.resident) : 0;
+  }
+  return std::min(over, lacking);  // room lost to foreign programs is nobody's eviction
+}
+
+Item* next_victim(Work& w) {
+  Item* victim = nullptr;
+  for (Item& i : w.items()) {
+    const bool able = !i.seated && !i.fixed && i.evict == 0 && i.settled > 0;
+    if (able && (!victim || leaves_before(i, *victim))) victim = &i;
+  }
+  return victim;
+}
+
+}  // namespace
+
+void seat(Work& w) {
+  order_seats(w);
+  give_seats(w);
+  for (Item& i : w.items()) i.evict = 0;
+  Signed needed = deficit(w);
+  while (needed > 0) {
+    Item* victim = next_victim(w);
+    if (!victim) return;
+    victim->evict = std::min(victim->settled, static_cast<Bytes>(needed));
+    needed -= static_cast<Signed>(victim->evict);
+  }
+}
+
+}  // namespace lull::policy
