@@ -107,6 +107,8 @@ void abandon() {
   process::release_gates();
 }
 
+bool is_abandoned() { return abandoned.load(std::memory_order_acquire); }
+
 void barrier() { (void)::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0); }
 
 bool all_outside() {

@@ -88,6 +88,7 @@ void set(Private bits);
 void clear(Private bits);  // wakes whoever waits for it
 bool holds();
 void abandon();            // never gate again: the process turned out to be one the shim cannot follow
+bool is_abandoned();
 
 // After closing: whether every thread has been seen outside since. The caller has called barrier() after the close.
 void barrier();

@@ -39,7 +39,7 @@ std::optional<CUresult> own_attribute(const ledger::Allocation& a, void* data, C
 
 CUresult get_info(std::size_t* free, std::size_t* total) {
   const CUresult result = real::cuMemGetInfo_v2(free, total);
-  if (result != CUDA_SUCCESS || !process::activate()) return result;
+  if (result != CUDA_SUCCESS || environment().native || !process::activate()) return result;
   const auto slot = process::slot_of_current();
   if (!slot) return result;
   const std::uint64_t promised = sizes::total(*slot), used = ledger::sizes(*slot).needed;

@@ -17,6 +17,7 @@
 #include "shim/backing.h"
 #include "shim/clock.h"
 #include "shim/environment.h"
+#include "shim/gate.h"
 #include "shim/log.h"
 #include "shim/process.h"
 #include "shim/threads.h"
@@ -36,19 +37,21 @@ constexpr unsigned close_range_unshare = 1u << 1;
 
 std::atomic<std::int32_t> the_thread{0};
 std::atomic<bool> broker_expected{true};
+std::atomic<std::uint64_t> met_at{0};  // when the present session was opened; 0: none
 int signals = -1;
 
-// Everything of the host but standard error leaves this thread's own table: an inherited pipe end kept open here would
-// keep its reader waiting for ever.
+// Everything of the host leaves this thread's own table (but standard error, if LULL_LOG wants it): an inherited pipe end
+// kept open here would keep its reader waiting for ever.
 void leave_descriptors() {
   if (::syscall(SYS_close_range, 3u, ~0u, close_range_unshare) == 0) {
-    (void)::close(0), (void)::close(1);
+    for (int fd = 0; fd < 3; ++fd)
+      if (fd != STDERR_FILENO || !log::wanted()) (void)::close(fd);
     return;
   }
   if (::unshare(CLONE_FILES) != 0) return;  // forbidden: share the table, close nothing
   const long most = ::sysconf(_SC_OPEN_MAX);
   for (int fd = 0; fd < (most > 0 && most < 65536 ? static_cast<int>(most) : 65536); ++fd)
-    if (fd != STDERR_FILENO) (void)::close(fd);
+    if (fd != STDERR_FILENO || !log::wanted()) (void)::close(fd);
 }
 
 void open_signals() {
@@ -81,14 +84,17 @@ class Session {
     return send_message(socket_.get(), hello) && await_welcome();
   }
 
-  // Serves until the broker is gone.
+  // Serves until the broker is gone, or this process turns out to be one we cannot follow.
   void serve() {
-    for (;;) {
+    ring();
+    while (!gate::is_abandoned()) {
       attach_new();
-      ring();
       pollfd wait[] = {{socket_.get(), POLLIN, 0}, {signals, POLLIN, 0}};
       (void)::poll(wait, 2, static_cast<int>(recheck_ns / 1'000'000));
-      drain_signals();
+      if (wait[1].revents) {
+        drain_signals();
+        ring();
+      }
       if ((wait[0].revents & (POLLIN | POLLHUP | POLLERR)) && !receive()) return;
     }
   }
@@ -172,12 +178,14 @@ void* run(void*) {
   open_signals();
   std::uint64_t lost_at = 0;  // 0: never had one, or the grace time is over
   bool restarting = false;
-  for (;;) {
+  while (!gate::is_abandoned()) {
     {
       Session session;
       if (session.open()) {
         broker_expected.store(true);
+        met_at.store(monotonic_ns());
         session.serve();
+        met_at.store(0);
         restarting = process::down().restarting.load(std::memory_order_acquire) != 0;
         lost_at = monotonic_ns();
         log::line("the broker is gone; going on as it left us for a while");
@@ -192,6 +200,7 @@ void* run(void*) {
     }
     pause_ms(retry_ms);
   }
+  the_thread.store(0);
   return nullptr;
 }
 
@@ -199,6 +208,10 @@ void* run(void*) {
 
 bool start() { return threads::start("lull-link", run, 256 << 10); }
 std::int32_t thread_id() { return the_thread.load(std::memory_order_acquire); }
+bool settling() {
+  const std::uint64_t met = met_at.load(std::memory_order_acquire);
+  return met && monotonic_ns() - met < handshake_ns;
+}
 bool expected() { return broker_expected.load(std::memory_order_acquire); }
 
 }  // namespace lull::link

@@ -12,5 +12,6 @@ inline constexpr int kick_signal = SIGURG;  // ignored by default and not queued
 bool start();
 std::int32_t thread_id();  // 0: not running
 bool expected();           // a broker is there or may be: its first word is worth waiting for
+bool settling();           // one has just been met; what it has not said yet it will
 
 }  // namespace lull::link

@@ -11,6 +11,7 @@
 #include "shim/futex.h"
 #include "shim/gate.h"
 #include "shim/ledger.h"
+#include "shim/link.h"
 #include "shim/log.h"
 #include "shim/process.h"
 #include "shim/residency.h"
@@ -98,7 +99,7 @@ bool room_for_all(unsigned slot) {
 void restore(unsigned slot, std::uint64_t word) {
   Progress& p = progress[slot];
   const bool managed = process::quota(slot).has_value();
-  if (!managed && !room_for_all(slot)) return rest(p);
+  if (!managed && (link::settling() || !room_for_all(slot))) return rest(p);
   say(slot, word, Phase::moving);
   const Overdue failure = residency::restore(slot);
   if (failure != Overdue::none) {
