@@ -23,18 +23,26 @@ std::string processor() {
   return "unknown processor";
 }
 
-std::string host() {
-  utsname system{};
-  (void)::uname(&system);  // cannot fail with a valid address
-  return fmt::format("{} x {}, {} {}", ::sysconf(_SC_NPROCESSORS_ONLN), processor(), system.sysname, system.release);
-}
+struct Host {
+  std::string cpu = processor();
+  long cores = ::sysconf(_SC_NPROCESSORS_ONLN);
+  std::string kernel;
+  Host() {
+    utsname system{};
+    (void)::uname(&system);  // cannot fail with a valid address
+    kernel = fmt::format("{} {}", system.sysname, system.release);
+  }
+};
 
 bool met(const Metric& m) { return !m.goal || m.value <= *m.goal; }
 
 double rounded(double value) { return std::round(value * 1000) / 1000; }
 
 nlohmann::ordered_json to_json(const Report& report) {
-  nlohmann::ordered_json out{{"suite", report.suite}, {"host", host()}, {"gpu", report.gpu}};
+  const Host host;
+  nlohmann::ordered_json out{{"suite", report.suite}};
+  out["host"] = {{"cpu", host.cpu}, {"cores", host.cores}, {"kernel", host.kernel}};
+  out["gpu"] = report.gpu;
   out["metrics"] = nlohmann::ordered_json::array();
   for (const Metric& m : report.metrics) {
     nlohmann::ordered_json one{{"name", m.name}, {"value", rounded(m.value)}, {"unit", m.unit}};
@@ -46,7 +54,8 @@ nlohmann::ordered_json to_json(const Report& report) {
 }
 
 void print_table(const Report& report) {
-  fmt::print("{} on {}, GPU: {}\n", report.suite, host(), report.gpu);
+  const Host host;
+  fmt::print("{}, on {} x {}, {}; GPU: {}\n", report.suite, host.cores, host.cpu, host.kernel, report.gpu);
   for (const Metric& m : report.metrics) {
     fmt::print("  {:<28} {:>12.2f} {:<4}", m.name, m.value, m.unit);
     if (m.goal) fmt::print("  goal <= {:.2f}: {}", *m.goal, met(m) ? "met" : "MISSED");
