@@ -1,0 +1,272 @@
+#include "tests/driver/ptx/block.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace lull::ptx {
+namespace {
+
+constexpr unsigned kWarp = 32;
+constexpr std::uint32_t kBranchesOfATurn = 4096;  // of a gang, while others of its block wait for theirs
+
+constexpr std::size_t aligned(std::size_t bytes) { return (bytes + kRowAlign - 1) / kRowAlign * kRowAlign; }
+
+std::uint32_t threads_of(const Launch& launch) { return launch.block[0] * launch.block[1] * launch.block[2]; }
+std::uint32_t gangs_of(const Launch& launch) { return (threads_of(launch) + kLanes - 1) / kLanes; }
+std::size_t shared_bytes_of(const Kernel& kernel, const Launch& launch) {
+  return kernel.shared_bytes + launch.dynamic_shared;
+}
+
+template <class T>
+void fill(std::byte* row, T value) {
+  std::fill_n(reinterpret_cast<T*>(row), kLanes, value);
+}
+
+void fill_constant(std::byte* row, unsigned bytes, std::uint64_t value) {
+  switch (bytes) {
+    case 1: return fill(row, static_cast<std::uint8_t>(value));
+    case 2: return fill(row, static_cast<std::uint16_t>(value));
+    case 4: return fill(row, static_cast<std::uint32_t>(value));
+    default: return fill(row, value);
+  }
+}
+
+std::uint32_t lane_mask(Special special, unsigned lane) {
+  const std::uint32_t own = 1U << lane, below = own - 1;
+  switch (special) {
+    case Special::lanemask_eq: return own;
+    case Special::lanemask_le: return below | own;
+    case Special::lanemask_lt: return below;
+    case Special::lanemask_ge: return ~below;
+    default: return ~(below | own);
+  }
+}
+
+}  // namespace
+
+std::size_t Block::bytes_needed(const Kernel& kernel, const Launch& launch) {
+  return aligned(sizeof(Block)) + gangs_of(launch) * aligned(kernel.program->row_bytes) +
+         aligned(shared_bytes_of(kernel, launch)) + threads_of(launch) * kernel.local_bytes;
+}
+
+Block::Block(const Kernel& kernel, const Launch& launch)
+    : kernel_(kernel),
+      launch_(launch),
+      program_(*kernel.program),
+      handlers_(handlers()),
+      threads_(threads_of(launch)),
+      gang_count_(gangs_of(launch)) {
+  std::byte* next = reinterpret_cast<std::byte*>(this) + aligned(sizeof(Block));
+  for (std::uint32_t i = 0; i < gang_count_; ++i, next += aligned(program_.row_bytes)) slots_[i].rows = next;
+  shared_ = next;
+  local_ = next + aligned(shared_bytes_of(kernel, launch));
+  std::memset(shared_, 0, shared_bytes_of(kernel, launch));
+  std::memset(local_, 0, threads_ * kernel.local_bytes);
+}
+
+Outcome Block::run() {
+  if (const Outcome outcome = check_bounds(); outcome != Outcome::ok) return outcome;
+  living_ = threads_;
+  barriers_ = {};
+  for (std::uint32_t i = 0; i < gang_count_; ++i) gangs_[i].start(i * kLanes, std::min(kLanes, threads_ - i * kLanes));
+  while (living_ != 0) {
+    bool any_ran = false;
+    for (std::uint32_t i = 0; i < gang_count_; ++i) {
+      Gang& gang = gangs_[i];
+      if (gang.state == Gang::State::blocked || gang.state == Gang::State::finished) continue;
+      if (gang.state == Gang::State::fresh) begin_gang(gang);
+      any_ran = true;
+      if (const Outcome outcome = advance(gang); outcome != Outcome::ok) return outcome;
+      release_barriers();
+    }
+    if (!any_ran) return Outcome::deadlock;
+  }
+  return Outcome::ok;
+}
+
+void Block::begin_gang(Gang& gang) {
+  std::uint32_t slot = 0;
+  while (slots_[slot].taken) ++slot;  // there are as many slots as gangs
+  if (!slots_[slot].prepared) prepare(slots_[slot]);
+  slots_[slot].taken = true;
+  fill_specials(slots_[slot], gang);
+  gang.slot = slot;
+  gang.frame = {.rows = slots_[slot].rows,
+                .shared = shared_,
+                .shared_bytes = shared_bytes_of(kernel_, launch_),
+                .local = local_ + gang.first_thread * kernel_.local_bytes,
+                .local_bytes = kernel_.local_bytes,
+                .parameters = launch_.parameters};
+  gang.state = Gang::State::ready;
+  gang.activate(Lanes::first(gang.threads));
+}
+
+void Block::prepare(Slot& slot) const {
+  std::memset(slot.rows, 0, program_.row_bytes);
+  for (const auto& constant : program_.constants) {
+    std::uint64_t value = constant.value;
+    if (constant.variable >= 0)
+      value += reinterpret_cast<std::uint64_t>(launch_.variable_addresses[static_cast<std::size_t>(constant.variable)]);
+    fill_constant(slot.rows + constant.row, constant.bytes, value);
+  }
+  slot.prepared = true;
+  slot.threads_of = -1;
+}
+
+void Block::fill_specials(Slot& slot, const Gang& gang) const {
+  const auto index = static_cast<std::int32_t>(gang.first_thread / kLanes);
+  const bool is_new = slot.threads_of != index;
+  slot.threads_of = index;
+  for (const auto& [row, special] : program_.specials) {
+    if (special >= Special::ctaid_x && special <= Special::ctaid_z)
+      fill(slot.rows + row, position[static_cast<std::size_t>(special) - static_cast<std::size_t>(Special::ctaid_x)]);
+    else if (is_new)
+      fill_thread_numbers(reinterpret_cast<std::uint32_t*>(slot.rows + row), special, gang);
+  }
+}
+
+void Block::fill_thread_numbers(std::uint32_t* row, Special special, const Gang& gang) const {
+  const auto [width, height, depth] = launch_.block;
+  for (std::uint32_t lane = 0; lane < gang.threads; ++lane) {
+    const std::uint32_t thread = gang.first_thread + lane;
+    switch (special) {
+      case Special::tid_x: row[lane] = thread % width; break;
+      case Special::tid_y: row[lane] = thread / width % height; break;
+      case Special::tid_z: row[lane] = thread / width / height; break;
+      case Special::laneid: row[lane] = thread % kWarp; break;
+      case Special::warpid: row[lane] = thread / kWarp; break;
+      case Special::lanemask_eq:
+      case Special::lanemask_le:
+      case Special::lanemask_lt:
+      case Special::lanemask_ge:
+      case Special::lanemask_gt: row[lane] = lane_mask(special, thread % kWarp); break;
+      default: row[lane] = of_block(special); break;
+    }
+  }
+}
+
+std::uint32_t Block::of_block(Special special) const {
+  switch (special) {
+    case Special::ntid_x: return launch_.block[0];
+    case Special::ntid_y: return launch_.block[1];
+    case Special::ntid_z: return launch_.block[2];
+    case Special::nctaid_x: return launch_.grid[0];
+    case Special::nctaid_y: return launch_.grid[1];
+    case Special::nctaid_z: return launch_.grid[2];
+    case Special::nwarpid: return (threads_ + kWarp - 1) / kWarp;
+    case Special::nsmid: return 1;
+    default: return 0;  // one multiprocessor, one grid
+  }
+}
+
+Outcome Block::advance(Gang& gang) {
+  const Instruction* const code = program_.code.data();
+  Frame& frame = gang.frame;
+  yield_ = false;
+  if (gang.active.empty()) (void)gang.choose();  // released from a barrier: somebody waits
+  while (gang.state == Gang::State::ready && !yield_) {
+    const Instruction& in = code[gang.at];
+    if (in.control != Control::none || in.guarded) {
+      if (const Outcome outcome = step(gang, in); outcome != Outcome::ok) return outcome;
+      continue;
+    }
+    executed += static_cast<std::uint64_t>(in.weight) * frame.count;
+    handlers_[in.operation](frame, in);
+    if (frame.fault != Outcome::ok) return frame.fault;
+    if (++gang.at == gang.meets) gang.join();
+  }
+  return Outcome::ok;
+}
+
+Outcome Block::step(Gang& gang, const Instruction& in) {
+  if (in.control == Control::branch) return branch(gang, in);
+  executed += static_cast<std::uint64_t>(in.weight) * gang.frame.count;
+  const Lanes lanes = in.guarded ? lanes_where(gang.frame, in.guard, in.negated) & gang.active : gang.active;
+  if (lanes.empty()) {
+    if (++gang.at == gang.meets) gang.join();
+    return Outcome::ok;
+  }
+  switch (in.control) {
+    case Control::exit: living_ -= lanes.count(); return part(gang, lanes);
+    case Control::barrier: return arrive(gang, in, lanes);
+    case Control::trap: return Outcome::trap;
+    default: return execute_narrowed(gang, in, lanes);
+  }
+}
+
+Outcome Block::execute_narrowed(Gang& gang, const Instruction& in, const Lanes& lanes) {
+  Frame& frame = gang.frame;
+  const auto list = frame.list;
+  const auto first = frame.first, count = frame.count;
+  if (lanes != gang.active) set_active(frame, lanes, guard_list_);
+  handlers_[in.operation](frame, in);
+  frame.list = list;
+  frame.first = first;
+  frame.count = count;
+  if (frame.fault != Outcome::ok) return frame.fault;
+  if (++gang.at == gang.meets) gang.join();
+  return Outcome::ok;
+}
+
+Outcome Block::branch(Gang& gang, const Instruction& in) {
+  executed += gang.frame.count;
+  const std::uint32_t from = gang.at;
+  const Lanes taken = in.guarded ? lanes_where(gang.frame, in.guard, in.negated) & gang.active : gang.active;
+  if (taken.empty()) {
+    if (++gang.at == gang.meets) gang.join();
+    return Outcome::ok;
+  }
+  if (taken == gang.active) {
+    gang.jump(in.target);
+  } else {
+    gang.put_waiting(in.target, taken);
+    gang.put_waiting(from + 1, gang.active - taken);
+    (void)gang.choose();  // at least two wait, or one if they meet at once
+  }
+  if (in.target > from) return Outcome::ok;
+  if (++back_branches_ % kBranchesOfATurn == 0) yield_ = true;
+  return check_bounds();  // whatever runs for long passes here
+}
+
+// Lanes leave the running group; what is left of it goes on.
+Outcome Block::part(Gang& gang, const Lanes& lanes) {
+  const Lanes rest = gang.active - lanes;
+  ++gang.at;
+  gang.activate(rest);
+  if (!rest.empty()) {
+    if (gang.at == gang.meets) gang.join();
+    return Outcome::ok;
+  }
+  if (gang.choose()) return Outcome::ok;
+  gang.state = gang.parked_count != 0 ? Gang::State::blocked : Gang::State::finished;
+  if (gang.state == Gang::State::finished) slots_[gang.slot].taken = false;
+  return Outcome::ok;
+}
+
+Outcome Block::arrive(Gang& gang, const Instruction& in, const Lanes& lanes) {
+  Barrier& barrier = barriers_[in.barrier];
+  barrier.arrived += lanes.count();
+  barrier.expected = static_cast<std::uint32_t>(in.immediate);
+  gang.park(gang.at + 1, lanes, in.barrier);
+  return part(gang, lanes);
+}
+
+void Block::release_barriers() {
+  if (!program_.uses_barriers) return;
+  for (std::uint8_t number = 0; number < kBarriers; ++number) {
+    Barrier& barrier = barriers_[number];
+    const std::uint32_t expected = barrier.expected != 0 ? barrier.expected : living_;
+    if (barrier.arrived == 0 || barrier.arrived < expected) continue;
+    barrier = {};
+    for (std::uint32_t i = 0; i < gang_count_; ++i)
+      if (gangs_[i].state != Gang::State::fresh) gangs_[i].release(number);
+  }
+}
+
+Outcome Block::check_bounds() const {
+  if (launch_.stop != nullptr && launch_.stop->load(std::memory_order_relaxed)) return Outcome::stopped;
+  if (launch_.instruction_budget != 0 && executed > launch_.instruction_budget) return Outcome::budget_exceeded;
+  return Outcome::ok;
+}
+
+}  // namespace lull::ptx

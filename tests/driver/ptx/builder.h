@@ -1,0 +1,56 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string_view>
+#include <tuple>
+
+#include "tests/driver/ptx/program.h"
+#include "tests/driver/ptx/types.h"
+
+namespace lull::ptx {
+
+struct Guard {
+  bool present = false;
+  bool negated = false;
+  std::uint32_t row = 0;
+};
+
+// Lays out the rows of a kernel and collects its instructions.
+class Builder {
+ public:
+  std::uint32_t new_row(unsigned bytes);
+  // A row of `bytes` for the steps of one PTX instruction; free again after begin_instruction().
+  std::uint32_t temporary(unsigned bytes);
+  std::uint32_t constant(unsigned bytes, std::uint64_t value, std::int32_t variable = -1);
+  // Holds `value` plus the start of dynamic shared memory, once that is known.
+  std::uint32_t dynamic_shared(unsigned bytes, std::uint64_t value);
+  std::uint32_t special(Special special);
+
+  void begin_instruction(const Guard& guard);
+  const Guard& guard() const { return guard_; }
+  // An operation of operations.def. Every step of an instruction runs under its guard; the first one counts.
+  Instruction& emit(std::uint16_t operation);
+  // By internal name; the parser knows that it exists.
+  Instruction& emit(std::string_view operation);
+  Instruction& emit(Control control);
+  std::uint32_t position() const { return static_cast<std::uint32_t>(program_.code.size()); }
+  Instruction& at(std::uint32_t position) { return program_.code[position]; }
+
+  std::uint64_t row_bytes() const { return row_bytes_; }
+  Program finish(std::uint64_t dynamic_shared_start);
+
+ private:
+  Program program_;
+  std::uint64_t row_bytes_ = 0;
+  Guard guard_;
+  std::uint8_t weight_ = 1;
+  std::map<unsigned, std::vector<std::uint32_t>> temporaries_;  // by width
+  std::map<unsigned, std::size_t> temporaries_used_;
+  std::map<std::tuple<unsigned, std::uint64_t, std::int32_t>, std::uint32_t> constants_;
+  std::map<Special, std::uint32_t> specials_;
+  std::vector<std::size_t> dynamic_constants_;  // indices into program_.constants
+};
+
+}  // namespace lull::ptx

@@ -1,0 +1,137 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tests/driver/ptx/builder.h"
+#include "tests/driver/ptx/declarations.h"
+#include "tests/driver/ptx/operations.h"
+#include "tests/driver/ptx/ptx.h"
+#include "tests/driver/ptx/reader.h"
+#include "tests/driver/ptx/symbols.h"
+
+namespace lull::ptx {
+
+// Turns one .entry into a kernel: kernel_parser.cpp reads the frame, operands.cpp the operands, instructions.cpp and
+// memory_instructions.cpp the instructions. Every bool is false after an error, which the reader keeps.
+class KernelParser {
+ public:
+  // `module_symbols`: the variables declared before the kernel.
+  KernelParser(Reader& reader, const Names<Symbol>& module_symbols)
+      : reader_(reader), module_symbols_(module_symbols), scopes_(builder_) {}
+
+  // Reads what follows .entry, body included.
+  std::optional<Kernel> parse();
+
+ private:
+  struct Source {
+    std::uint32_t row = 0;
+    Type type = Type::none;
+  };
+  struct Address {
+    std::uint32_t row = 0;
+    std::int64_t offset = 0;
+    std::optional<Symbol> parameter;  // of ld.param
+  };
+  // What the modifiers of ld, st, atom and red say.
+  struct Access {
+    Space space = Space::generic;
+    bool is_volatile = false;  // or relaxed, acquire, release: seen by other threads of the host
+    unsigned words = 1;
+    Type type = Type::none;
+    std::string_view operation;  // of atom and red
+  };
+  enum class Width : std::uint8_t { exact, or_wider };
+
+  // kernel_parser.cpp
+  bool parameters();
+  bool add_parameter(const Declaration& declaration);
+  bool performance_directives();
+  bool thread_limit(bool is_exact);
+  bool body();
+  bool statement();
+  bool declaration();
+  bool registers();
+  bool variables(Space space, bool is_extern);
+  bool place(const Declaration& declaration, Space space, bool is_extern);
+  bool label();
+  bool resolve_labels();
+  bool skip_debug_line();
+  const Symbol* find_symbol(const Token& name);
+  Kernel finish();
+
+  // operands.cpp
+  bool comma() { return reader_.expect(',', "between operands"); }
+  bool check(const Token& at, Type have, Type want, Width width);
+  std::optional<Source> operand(Type type, Width width);
+  std::optional<std::uint32_t> source(Type type);
+  std::optional<std::uint32_t> narrowed_source(Type type);
+  std::optional<Source> destination(Type type, Width width);
+  std::optional<std::uint32_t> symbol_address(const Token& name, const Symbol& symbol, std::uint64_t offset,
+                                              unsigned bytes);
+  std::optional<Source> special(const Token& name);
+  std::optional<Address> address(Space space);
+  bool base(Space space, Address& out);
+  bool offset(Address& out);
+  std::uint32_t row_of_width(const Source& target, Type type);
+  void widen(const Source& target, Type type, std::uint32_t row);
+  std::uint32_t narrow(const Source& from, Type type);
+
+  // instructions.cpp
+  bool guard(Guard& out);
+  bool instruction();
+  bool assemble(const Token& mnemonic);
+  bool unknown(const Token& mnemonic);
+  bool lane_operation(const Token& mnemonic);
+  bool convert(const Token& mnemonic);
+  bool move(const Token& mnemonic);
+  bool pack(const Token& mnemonic, Type type);
+  bool unpack(const Token& mnemonic, Type type);
+  bool compare(const Token& mnemonic);
+  bool combine(std::string_view combination, std::uint32_t result, std::uint32_t negation);
+  void store_predicates(const Source& target, std::uint32_t result, const Source& inverse, std::uint32_t negation);
+  bool branch(const Token& mnemonic);
+  bool barrier(const Token& mnemonic);
+  bool end(const Token& mnemonic);
+  bool trap(const Token& mnemonic);
+  bool fence(const Token& mnemonic);
+  bool nanosleep(const Token& mnemonic);
+
+  // memory_instructions.cpp
+  std::optional<Access> access(const Token& mnemonic);
+  bool load(const Token& mnemonic);
+  bool load_parameter(const Token& at, const Access& how, const Address& from,
+                      const std::array<std::uint32_t, 5>& rows);
+  bool store(const Token& mnemonic);
+  bool atomic(const Token& mnemonic);
+  bool to_generic(const Token& mnemonic);
+  template <class Read>
+  bool words(unsigned count, Read read);
+  std::string row_name(std::string_view base, const Access& access) const;
+
+  struct Form;  // an instruction and the function that assembles it
+  static const Form kForms[];
+
+  struct Jump {
+    std::uint32_t from = 0;
+    Token label;
+  };
+
+  Reader& reader_;
+  const Names<Symbol>& module_symbols_;
+  Builder builder_;
+  Scopes scopes_;
+  Kernel kernel_;
+  Names<std::uint32_t> labels_;
+  std::vector<Jump> jumps_;
+  Names<Symbol> shared_of_module_;  // module-level shared variables that the kernel uses
+  std::uint64_t shared_bytes_ = 0;
+  std::uint64_t local_bytes_ = 0;
+  std::uint64_t dynamic_align_ = 1;  // of dynamic shared memory
+};
+
+}  // namespace lull::ptx

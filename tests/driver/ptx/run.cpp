@@ -1,0 +1,86 @@
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "tests/driver/ptx/block.h"
+#include "tests/driver/ptx/ptx.h"
+
+namespace lull::ptx {
+namespace {
+
+constexpr std::size_t kSharedLimit = 227 * 1024;  // bytes a block, static and dynamic: the most any current GPU gives
+constexpr std::uint64_t kGridLimitX = 0x7fffffff, kGridLimitYZ = 65535;
+
+// Memory of the calling thread, kept for the next launch: a signal handler may jump out of run().
+struct Scratch {
+  Scratch() = default;
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() { std::free(base); }
+
+  // Contents are undefined; null if there is no memory.
+  std::byte* reserve(std::size_t wanted) {
+    if (wanted <= bytes) return base;
+    std::free(base);
+    bytes = (wanted + kRowAlign - 1) / kRowAlign * kRowAlign;
+    base = static_cast<std::byte*>(std::aligned_alloc(kRowAlign, bytes));
+    if (base == nullptr) bytes = 0;
+    return base;
+  }
+
+  std::byte* base = nullptr;
+  std::size_t bytes = 0;
+};
+thread_local Scratch scratch;
+
+bool is_valid(const Module& module, const Kernel& kernel, const Launch& launch) {
+  std::uint64_t threads = 1;
+  for (const unsigned size : launch.block) {
+    if (size == 0 || size > kernel.max_threads) return false;
+    threads *= size;
+  }
+  if (threads > kernel.max_threads) return false;
+  if (launch.grid[0] == 0 || launch.grid[1] == 0 || launch.grid[2] == 0) return false;
+  if (launch.grid[0] > kGridLimitX || launch.grid[1] > kGridLimitYZ || launch.grid[2] > kGridLimitYZ) return false;
+  if (launch.dynamic_shared > kSharedLimit || kernel.shared_bytes + launch.dynamic_shared > kSharedLimit) return false;
+  if (kernel.parameter_bytes != 0 && launch.parameters == nullptr) return false;
+  return launch.variable_addresses.size() == module.variables.size() && kernel.program != nullptr;
+}
+
+}  // namespace
+
+Outcome run(const Module& module, const Kernel& kernel, const Launch& launch) {
+  if (launch.executed != nullptr) *launch.executed = 0;
+  if (!is_valid(module, kernel, launch)) return Outcome::invalid;
+  std::byte* const memory = scratch.reserve(Block::bytes_needed(kernel, launch));
+  if (memory == nullptr) return Outcome::invalid;
+  auto& block = *new (memory) Block(kernel, launch);  // owns nothing, so nobody has to destroy it
+  Outcome outcome = Outcome::ok;
+  auto& [x, y, z] = block.position;
+  for (z = 0; z < launch.grid[2] && outcome == Outcome::ok; ++z)
+    for (y = 0; y < launch.grid[1] && outcome == Outcome::ok; ++y)
+      for (x = 0; x < launch.grid[0] && outcome == Outcome::ok; ++x) outcome = block.run();
+  if (launch.executed != nullptr) *launch.executed = block.executed;
+  return outcome;
+}
+
+std::string_view name_of(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::ok: return "ok";
+    case Outcome::stopped: return "stopped";
+    case Outcome::budget_exceeded: return "instruction budget exceeded";
+    case Outcome::trap: return "trap";
+    case Outcome::bad_address: return "address outside shared or local memory";
+    case Outcome::misaligned: return "misaligned address";
+    case Outcome::deadlock: return "deadlock at a barrier";
+    case Outcome::invalid: return "invalid launch";
+  }
+  return "unknown outcome";
+}
+
+const Kernel* Module::find(std::string_view kernel) const {
+  const auto found = std::find_if(kernels.begin(), kernels.end(), [&](const Kernel& k) { return k.name == kernel; });
+  return found == kernels.end() ? nullptr : &*found;
+}
+
+}  // namespace lull::ptx
