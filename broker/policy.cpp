@@ -59,6 +59,7 @@ void say_gates_and_quotas(Work& w, const Answer& answer) {
 Reason stuck_reason(Work& w, const Item& i) {
   if (i.too_big) return Reason::does_not_fit;
   if (i.c.overdue_count >= stuck_count) return Reason::overdue;
+  if (i.evict > 0 && !i.drained && !i.open && w.passed(i.c.gate_since, says_stuck)) return Reason::overdue;
   const PhaseWord& phase = i.c.phase;
   const bool memory = phase.reason == Overdue::no_backing || phase.reason == Overdue::copy_failed ||
                       phase.reason == Overdue::no_device_memory;

@@ -79,7 +79,7 @@ struct Client {
   // Memory of earlier decisions, updated by remember() (never by decide itself).
   Time lease_since = 0;         // != 0: has the lease
   Time lease_ended = 0;         // when it last lost the lease
-  Reason lease_reason = Reason::none;  // why it was given the lease
+  Reason lease_reason = Reason::none;  // why it was given the lease; overdue: it could not use its last one
   Time exit_grace_spent = 0;    // in leases given for a signal
   Time loading_spent = 0;       // in leases held while loading
   Time turn_spent = 0;          // of a turn that somebody of a higher class cut short; it is resumed first
@@ -118,7 +118,8 @@ struct SetGate { ClientId client; GateState state; Reason reason; };  // same st
 struct SetQuota { ClientId client; Bytes quota; Reason reason; };
 struct Arm { ClientId client; std::uint32_t drain_limit_us; };     // 0: loose
 struct TakeLease { ClientId client; Reason reason; };              // starts a lease; reason: what for
-struct EndLease { ClientId client; Reason reason; };               // peer_turn: its turn is over; else who cut it short
+struct EndLease { ClientId client; Reason reason; };               // peer_turn: its turn is over; overdue: it could not use it;
+                                                                   // else who cut it short
 struct LetGo { ClientId client; Time until; };                     // overdue: reopened, left alone until then
 struct Stuck { ClientId client; Reason reason; };                  // a wait that nothing will end by itself: say so;
                                                                    // Reason::none: it has ended

@@ -5,7 +5,6 @@ namespace lull::policy {
 namespace {
 
 constexpr Time exit_wait = 2 * second;    // the longest a signal waits for a running request
-constexpr Time gives_up = 60 * second;    // a holder that cannot get its memory has its turn again later
 
 // How long a holder may be idle, and how long it may be busy, before a waiting peer of its level gets the card.
 struct Turn {
@@ -32,6 +31,11 @@ bool turn_over(Work& w, const Item& h) {
   return w.passed(h.c.lease_since, std::max(turn.slice, gives_up));
 }
 
+// It has the card and does not get its memory together: others go first, and it tries again later.
+bool stalled(Work& w, const Item& h) {
+  return !h.whole && w.passed(std::max(h.c.lease_since, h.c.last_submission), gives_up);
+}
+
 bool gives_way(Work& w, const Item& h, const Item& best) {
   if (best.level < h.level) return false;
   if (best.level == h.level) return !best.served() && turn_over(w, h);
@@ -41,9 +45,10 @@ bool gives_way(Work& w, const Item& h, const Item& best) {
   return true;
 }
 
-bool comes_before(const Item& a, const Item& b) {
+// Who runs beside the holder needs no turn of its own; when there is no peer to run beside, it is left running.
+bool comes_before(const Item& a, const Item& b, const Item* holder) {
   if (a.level != b.level) return a.level > b.level;
-  if (a.served() != b.served()) return b.served();
+  if (a.served() != b.served()) return holder && holder->level == a.level ? b.served() : a.served();
   return a.since < b.since;
 }
 
@@ -51,7 +56,7 @@ Item* best_waiting(Work& w) {
   Item* best = nullptr;
   for (Item& i : w.items()) {
     if (&i == w.holder || i.level == Level::none) continue;
-    if (!best || comes_before(i, *best)) best = &i;
+    if (!best || comes_before(i, *best, w.holder)) best = &i;
   }
   return best;
 }
@@ -72,7 +77,8 @@ Choice choose(Work& w) {
   Item* best = best_waiting(w);
   Item* h = w.holder;
   if (h && h->too_big) return {best, best ? reason_for(w, *best) : Reason::none, Reason::does_not_fit};
-  if (!best || (h && !gives_way(w, *h, *best))) return {h, Reason::none, Reason::none};
+  if (!best || (h && !stalled(w, *h) && !gives_way(w, *h, *best))) return {h, Reason::none, Reason::none};
+  if (h && stalled(w, *h)) return {best, reason_for(w, *best), Reason::overdue};
   const bool peers = h && h->level == best->level;
   return {best, reason_for(w, *best), peers ? Reason::peer_turn : reason_for(w, *best)};
 }

@@ -6,6 +6,7 @@ namespace {
 
 // Sizes come from strangers; beyond this they are nonsense, and below it sums of them cannot overflow.
 constexpr Bytes largest_size = Bytes{1} << 50;
+constexpr Time answers_within = 10 * second;  // a shim looks every 100 ms; one that is silent this long is stopped
 
 void tame(Client& c) {
   for (Bytes* size : {&c.resident, &c.needed, &c.native, &c.quota_high}) *size = std::min(*size, largest_size);
@@ -13,6 +14,14 @@ void tame(Client& c) {
 
 bool answers_closed_gate(const Client& c) {
   return c.gate.state == GateState::closed && c.seen_gate == c.gate && c.phase.generation == c.gate.generation;
+}
+
+// A stopped program cannot use the card, whatever it asked for before. Once it has missed an earlier word it is not
+// given another chance before it answers.
+bool absent(Work& w, const Client& c) {
+  const std::uint64_t missed = c.gate.generation - std::min(c.gate.generation, c.seen_gate.generation);
+  if (missed == 0) return false;
+  return (missed > 1 && c.gate.state == GateState::closed) || w.passed(c.gate_since, answers_within);
 }
 
 bool cannot_copy(const Client& c) {
@@ -29,6 +38,7 @@ void measure(Work& w, Item& i) {
   // Memory moves only once it has drained, and what has moved stays drained while the gate stays closed.
   i.drained = answers_closed_gate(c) && (phase == Phase::drained || phase == Phase::moving || phase == Phase::ready);
   i.let_go = c.overdue_until != 0 && !w.passed(c.overdue_until, 0);
+  i.absent = absent(w, c);
   i.fixed = c.unevictable || i.let_go || cannot_copy(c);
   i.settled = i.fixed ? c.resident : std::min(c.quota.value_or(c.resident), c.resident);
 }
@@ -95,12 +105,16 @@ void rank_service(Work& w, Item& i) {
 // A trainer always wants to run, unless it has been idle: then its next submission says so.
 void rank_trainer(Work& w, Item& i) {
   const Client& c = i.c;
-  const bool runs = i.open_now() && !w.passed(std::max(c.last_submission, c.gate_since), w.rules.min_hold);
+  const bool runs = i.let_in() && !i.holds() && !w.passed(std::max(c.last_submission, c.gate_since), w.rules.min_hold);
   const bool ran = c.last_submission != 0 && c.gate_since < c.last_submission + w.rules.min_hold;
   const bool begins = c.last_submission == 0 && !i.whole;
   i.demands = c.wants || grows(i) || runs;
   if (i.demands || i.holds()) i.level = Level::training;
-  else if (!i.open_now() && (ran || begins)) i.level = Level::background;
+  else if (!i.let_in() && (ran || begins)) i.level = Level::background;
+}
+
+bool stands_back(Work& w, const Item& i) {
+  return !i.holds() && i.c.lease_reason == Reason::overdue && !w.passed(i.c.lease_ended, gives_up);
 }
 
 Time waits_since(const Item& i) {
@@ -115,7 +129,7 @@ Time waits_since(const Item& i) {
 void rank(Work& w, Item& i) {
   i.level = Level::none;
   i.demands = false;
-  if (i.too_big) return;
+  if (i.too_big || i.absent || stands_back(w, i)) return;
   if (may_finish(w, i)) {
     i.level = Level::exit;
     i.demands = true;

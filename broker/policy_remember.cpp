@@ -33,7 +33,7 @@ void apply(Client& c, const EndLease& d, Time now) {
   if (c.loading) c.loading_spent += held;
   c.lease_since = 0;
   c.lease_ended = now;
-  c.lease_reason = Reason::none;
+  c.lease_reason = d.reason == Reason::overdue ? Reason::overdue : Reason::none;
 }
 
 void apply(Client& c, const LetGo& d, Time) {

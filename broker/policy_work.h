@@ -19,6 +19,8 @@ namespace lull::policy {
 
 using Signed = std::int64_t;
 
+inline constexpr Time gives_up = 60 * second;  // a holder that cannot get its memory, and how long it stands back then
+
 // What a client wants, lowest first.
 enum class Level : std::uint8_t {
   none,
@@ -36,7 +38,7 @@ struct Item {
   // measure
   Bytes goal;            // what it holds when it is whole
   Bytes settled;         // what it will hold when it has done what was sent to it
-  bool whole, drained, let_go, fixed, too_big;
+  bool whole, drained, let_go, fixed, absent, too_big;
   // rank
   Level level;
   bool demands;          // wants the card now, rather than lingering on it
@@ -52,7 +54,8 @@ struct Item {
 
   bool holds() const { return c.lease_since != 0; }
   bool open_now() const { return c.gate.state == GateState::open; }
-  bool served() const { return open_now() && whole; }
+  bool let_in() const { return c.gate.state != GateState::closed; }  // open, or not managed yet
+  bool served() const { return let_in() && whole; }
   Bytes held() const { return std::max(c.quota_high, c.resident); }
   Bytes quota_or_resident() const { return quota ? *quota : c.quota.value_or(c.resident); }
   Time last_lease() const { return std::max(c.lease_since, c.lease_ended); }
