@@ -1,0 +1,1 @@
+extern "C" int lull_private_answer() { return 42; }
