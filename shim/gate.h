@@ -39,8 +39,9 @@ struct alignas(64) Entry {
 };
 
 // Constant after the first activation; before it they point to words that read "dormant" and "unmanaged".
-extern const std::atomic<std::uint32_t>* private_word;
-extern const Word* gate_word;  // of the first GPU attached
+// Hidden, so that the fast path reaches them without the global offset table.
+[[gnu::visibility("hidden")]] extern const std::atomic<std::uint32_t>* private_word;
+[[gnu::visibility("hidden")]] extern const Word* gate_word;  // of the first GPU attached
 extern __thread Entry* my_entry;
 
 inline bool active_now() { return private_word->load(std::memory_order_acquire) != 0; }
