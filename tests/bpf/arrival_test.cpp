@@ -74,6 +74,10 @@ TEST_CASE("an arrival makes poll_fd readable, the end of a request does not") {
   CHECK(eventually([&] { return readable(w.arrivals->poll_fd()); }));
   CHECK(w.comes(EventKind::arrival));
   CHECK_FALSE(readable(w.arrivals->poll_fd()));
+  c.answer();
+  REQUIRE(w.waiting_becomes(0));
+  CHECK_FALSE(readable(w.arrivals->poll_fd()));
+  CHECK(w.count(EventKind::idle) == 1);
 }
 
 TEST_CASE("sockets older than the watch are found, with and without the tracing programs") {
@@ -237,6 +241,20 @@ TEST_CASE("another network namespace is seen") {
   CHECK(w.arrivals->ports(w.service) == std::vector<std::uint16_t>{port});
   go.put(1);
   CHECK(w.arrivals_become(1));
+}
+
+TEST_CASE("the sockets of a forgotten service do not count for the next one with its id") {
+  Watching w;
+  const Process other([] { for (;;) ::pause(); });  // older than the sockets: it inherits none
+  const Server server;
+  const Connection c(server);
+  REQUIRE(w.arrivals->watch(w.service, ::getpid()));
+  w.arrivals->forget(w.service);
+  REQUIRE(w.arrivals->watch(w.service, other.pid()));
+  c.ask();
+  const Connection young(server);
+  young.ask();
+  CHECK(w.counters().arrivals == 0);
 }
 
 TEST_CASE("what cannot be watched is named") {

@@ -74,6 +74,20 @@ TEST_CASE("nothing of a killed loader stays attached") {
   for (const std::uint32_t id : links) CHECK(eventually([id] { return !link_exists(id); }));
 }
 
+TEST_CASE("the number of an exited process stands for nothing, as another may get it") {
+  Arrivals::Kernel kernel;
+  std::string why_not;
+  REQUIRE_MESSAGE(kernel.load_packets(&why_not), why_not);
+  kernel.load_tracing();
+  REQUIRE(kernel.by_tgid_works);
+  Process process([] { for (;;) ::pause(); });
+  const int pid = process.pid();
+  std::uint32_t service_plus_1 = 1;
+  REQUIRE(bpf_map_update_elem(kernel.maps.by_tgid, &pid, &service_plus_1, BPF_ANY) == 0);
+  process.kill();
+  CHECK(eventually([&] { return bpf_map_lookup_elem(kernel.maps.by_tgid, &pid, &service_plus_1) != 0; }));
+}
+
 TEST_CASE("a host without a mounted cgroup2 gets a mount that no path leads to") {
   const Handle root = mount_cgroup_root();
   REQUIRE(root);

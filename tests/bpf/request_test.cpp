@@ -1,9 +1,13 @@
 // The life of requests and connections: what counts, what does not, and that the count of waiting ones finds back to
 // zero however they end.
+#include <linux/bpf.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <thread>
+
+#include "tests/bpf/repeat.h"
 #include "tests/bpf/watching.h"
 
 using namespace lull;
@@ -87,7 +91,7 @@ TEST_CASE("a client that has said all and shuts its side still waits for the ans
     const Connection c(w.server);
     c.ask();
     shut_writing(c.client);
-    REQUIRE(eventually([&] { return info_of(c.service).tcpi_state == TCP_CLOSE_WAIT; }));
+    REQUIRE(eventually([&] { return info_of(c.service).tcpi_state == BPF_TCP_CLOSE_WAIT; }));
     CHECK(w.counters().waiting == 1);
     c.answer();
     CHECK(w.waiting_becomes(0));
@@ -104,13 +108,23 @@ TEST_CASE("a service that closes without an answer has nobody waiting, though th
   CHECK(w.counters().completions == 0);
 }
 
-TEST_CASE("a killed service has nobody waiting, and its exit is announced") {
+TEST_CASE("a service that shuts its side without an answer has nobody waiting, though both stay") {
+  Watched w;
+  const Connection c(w.server);
+  c.ask();
+  REQUIRE(w.counters().waiting == 1);
+  shut_writing(c.service);
+  CHECK(w.waiting_becomes(0));
+}
+
+TEST_CASE("a killed service has nobody waiting, and its exit is announced, but not that of a thread") {
   Watching w;
   Channel port, asked;
   Process service([&] {
     const Server server;
     port.put(server.port);
     const Handle c = accept_from(server);
+    std::thread([] {}).join();
     receive_bytes(c);
     asked.put(1);
     for (;;) ::pause();
@@ -123,9 +137,11 @@ TEST_CASE("a killed service has nobody waiting, and its exit is announced") {
   send_bytes(client);
   asked.get();
   REQUIRE(w.counters().waiting == 1);
+  CHECK(w.count(EventKind::exit) == 0);
   service.kill();
   CHECK(w.waiting_becomes(0));
   REQUIRE(w.comes(EventKind::exit));
+  CHECK(w.count(EventKind::exit) == 1);
   for (const Event& event : w.events) {
     if (event.kind != EventKind::exit) continue;
     CHECK(event.tgid == pid);
@@ -151,6 +167,20 @@ TEST_CASE("acknowledgements and TCP's keep-alive probes are no requests") {
   CHECK(w.counters().arrivals == 0);
   c.ask();
   CHECK(w.counters().arrivals == 1);
+}
+
+TEST_CASE("a segment that comes twice, the second time after the answer, is no new request") {
+  Watched w;
+  const Connection c(w.server);
+  c.ask(10);
+  c.answer();
+  send_last_byte_again(c.client);
+  // The service's side reports the repetition (DSACK) to the client's: then the segment is past the hook.
+  REQUIRE(eventually([&] { return info_of(c.client).tcpi_dsack_dups == 1; }));
+  CHECK(w.counters().arrivals == 1);
+  CHECK(w.counters().waiting == 0);
+  c.ask();
+  CHECK(w.counters().arrivals == 2);
 }
 
 TEST_CASE("a request in the handshake's last packet is announced, and is not left waiting") {
