@@ -52,6 +52,9 @@ void say_gates_and_quotas(Work& w, const Answer& answer) {
   for (Item& i : w.items()) say_quota(answer, i);
   for (Item& i : w.items())
     if (i.open && !i.open_now()) answer.say(i, SetGate{i.c.id, GateState::open, i.reason});
+}
+
+void say_new_reasons(Work& w, const Answer& answer) {
   for (Item& i : w.items())
     if (i.c.reason != i.reason) answer.say(i, SetGate{i.c.id, i.c.gate.state, i.reason});
 }
@@ -60,6 +63,7 @@ Reason stuck_reason(Work& w, const Item& i) {
   if (i.too_big) return Reason::does_not_fit;
   if (i.c.overdue_count >= stuck_count) return Reason::overdue;
   if (i.evict > 0 && !i.drained && !i.open && w.passed(i.c.gate_since, says_stuck)) return Reason::overdue;
+  if (&i == w.holder && stalled(w, i)) return Reason::restoring;
   const PhaseWord& phase = i.c.phase;
   const bool memory = phase.reason == Overdue::no_backing || phase.reason == Overdue::copy_failed ||
                       phase.reason == Overdue::no_device_memory;
@@ -115,6 +119,7 @@ void decide(const State& state, Time now, Decisions& out) {
     decide_once(w, answer);
     if (out.size() == before) break;
   }
+  say_new_reasons(w, answer);
   if (w.next != never) out.push_back(WakeAt{w.next});
 }
 

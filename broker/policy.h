@@ -111,8 +111,7 @@ struct State {
 Bytes charge(const Client&, const Gpu&);
 Bytes free_now(const State&);  // capacity - headroom - foreign - sum of charges; 0 when negative
 
-// Decisions, in the order in which they are to be applied. Each carries its reason; every reason of one client in one
-// answer is the same.
+// Decisions, in the order in which they are to be applied. Each carries its reason.
 struct SetGate { ClientId client; GateState state; Reason reason; };  // same state: only the reason is new, and the
                                                                       // generation stays
 struct SetQuota { ClientId client; Bytes quota; Reason reason; };

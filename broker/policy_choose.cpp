@@ -31,11 +31,6 @@ bool turn_over(Work& w, const Item& h) {
   return w.passed(h.c.lease_since, std::max(turn.slice, gives_up));
 }
 
-// It has the card and does not get its memory together: others go first, and it tries again later.
-bool stalled(Work& w, const Item& h) {
-  return !h.whole && w.passed(std::max(h.c.lease_since, h.c.last_submission), gives_up);
-}
-
 bool gives_way(Work& w, const Item& h, const Item& best) {
   if (best.level < h.level) return false;
   if (best.level == h.level) return !best.served() && turn_over(w, h);
@@ -72,6 +67,10 @@ Reason reason_for(const Work& w, const Item& i) {
 }
 
 }  // namespace
+
+bool stalled(Work& w, const Item& h) {
+  return !h.whole && w.passed(std::max(h.c.lease_since, h.c.last_submission), gives_up);
+}
 
 Choice choose(Work& w) {
   Item* best = best_waiting(w);

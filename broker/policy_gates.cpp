@@ -34,8 +34,10 @@ bool somebody_stays_in(Work& w, const Item& h) {
   return !has_room && std::any_of(w.items().begin(), w.items().end(), [&](const Item& i) { return i.let_go && !i.seated; });
 }
 
-bool has_memory(const Work& w, const Item& i) {
+bool has_memory(Work& w, const Item& i) {
   if (i.whole || i.entitled || i.quota_or_resident() >= i.goal) return true;
+  const auto lacks = [](const Item& e) { return e.entitled && e.quota_or_resident() < e.goal; };
+  if (std::any_of(w.items().begin(), w.items().end(), lacks)) return false;
   return static_cast<Signed>(i.goal) - static_cast<Signed>(i.held()) <= w.free;
 }
 

@@ -70,26 +70,35 @@ void give_headroom(Work& w) {
   for (std::size_t n = 0; n < w.count; ++n) {
     Item& i = w.storage[w.order[n]];
     const Bytes before = i.quota_or_resident();
-    if (!i.open || before < i.goal || before >= i.goal + headroom / 2) continue;
+    if (!i.open || !i.whole || before < i.goal || before >= i.goal + headroom / 2) continue;
     const Bytes quota = std::min(i.goal + headroom, can_hold(w, i));
     if (quota >= before + w.gpu.chunk) set_quota(w, i, quota);
   }
 }
 
+// Whoever has no turn runs only with all its memory. Left open it would seem to ask for what nobody has promised it.
+void close_uncovered(Work& w) {
+  for (Item& i : w.items())
+    if (!i.whole && !i.entitled && !i.let_go && i.quota_or_resident() < i.goal) i.open = false;
+}
+
 }  // namespace
 
 bool fills(const Work& w, const Item& i) {
-  return !i.whole && std::max(i.held(), i.quota_or_resident()) > i.c.resident + w.rules.growth_headroom;
+  const Bytes slack = std::max(w.rules.growth_headroom, w.gpu.chunk);  // headroom, or the rest of a chunk that has left
+  return !i.whole && std::max(i.held(), i.quota_or_resident()) > i.c.resident + slack;
 }
 
 void plan_quotas(Work& w) {
   for (Item& i : w.items()) {
+    const bool stays = (i.open || &i == w.holder) && i.quota_or_resident() < i.c.resident;  // its eviction is called off
     if (i.evict > 0 && i.drained) set_quota(w, i, i.settled - i.evict);
-    else if (!i.c.quota) set_quota(w, i, i.c.resident);
+    else if (stays || !i.c.quota) set_quota(w, i, i.c.resident);
   }
   const Fill fill = fill_in_order(w);
   if (fill.lacking) take_back(w, *fill.lacking);
   if (fill.finished) give_headroom(w);
+  close_uncovered(w);
 }
 
 }  // namespace lull::policy

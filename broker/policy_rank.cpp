@@ -44,7 +44,7 @@ void measure(Work& w, Item& i) {
 }
 
 bool first_load(const Client& c) { return c.loading && c.lease_ended == 0 && c.needed > c.resident; }
-bool grows(const Item& i) { return i.open_now() && i.c.quota && i.c.needed > *i.c.quota; }
+bool grows(const Item& i) { return i.open_now() && !i.let_go && i.c.quota && i.c.needed > *i.c.quota; }
 
 Time last_activity(const Client& c) {
   const Time request = c.proven ? std::max(c.last_arrival, c.last_request_activity) : 0;

@@ -62,12 +62,13 @@ bool leaves_before(const Item& a, const Item& b) {
 
 // What the entitled lack when all that was sent before has been done.
 Signed deficit(Work& w) {
-  Signed over = -w.room, lacking = 0;
+  Signed over = -w.room;
+  bool lacking = false;  // room lost to foreign programs evicts nobody by itself
   for (const Item& i : w.items()) {
     over += static_cast<Signed>(i.entitled ? i.goal : i.settled);
-    lacking += i.entitled ? static_cast<Signed>(i.goal - i.c.resident) : 0;
+    lacking = lacking || (i.entitled && !i.whole);
   }
-  return std::min(over, lacking);  // room lost to foreign programs is nobody's eviction
+  return lacking ? over : 0;
 }
 
 Item* next_victim(Work& w) {

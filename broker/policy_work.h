@@ -92,6 +92,9 @@ void measure(Work&);
 void rank(Work&);
 bool idle_for(Work&, const Item&, Time duration);  // on the card, for this long, with all its memory there
 
+// It has the card and does not get its memory together: others go first, and it tries again later.
+bool stalled(Work&, const Item& holder);
+
 // The client that ought to have the lease, and why the present holder loses it.
 struct Choice {
   Item* holder;

@@ -17,7 +17,7 @@ TEST_CASE("a trainer alone runs, with headroom to grow") {
 TEST_CASE("a request for a service that fits pauses the trainer without moving memory or waiting for its drain") {
   World w = trainer_and_service(40, 20);
   w.arrive(1, true);
-  CHECK(asked(w) == Said{"end 1 (request)", "lease 2 (request)", "close 1 (request)", "open 2 (request)", "arm 1 2000us",
+  CHECK(asked(w) == Said{"end 1 (request)", "lease 2 (request)", "close 1 (request)", "arm 1 2000us", "open 2 (request)",
                          "wake +1000ms"});
   w.actors[1].busy = true;
   w.steps(5);
@@ -65,7 +65,7 @@ TEST_CASE("when a lease has lingered its time the trainer's gate opens at once, 
   REQUIRE(has_lease(w, 1));
   w.answer(1);
   blocked(w, 0);
-  CHECK(asked(w) == Said{"close 1 (lingering)", "open 2 (lingering)", "arm 1 0us", "wake +1000ms"});
+  CHECK(asked(w) == Said{"arm 1 0us", "close 1 (lingering)", "open 2 (lingering)", "wake +1000ms"});
   w.now += 1 * second - 1;
   CHECK(asked(w) == Said{"wake +1e-06ms"});
   w.now += 1;

@@ -18,6 +18,7 @@ struct Actor {
   bool stopped = false;       // SIGSTOP: answers nothing
   Overdue cannot = Overdue::none;  // why it cannot drain, or cannot copy
 
+  std::optional<Bytes> seen_quota;
   unsigned gate_age = 0, quota_age = 0, closed_age = 0;
   std::uint64_t ran = 0;      // steps in which its work ran on the card
 };
@@ -68,7 +69,7 @@ class World {
     Client& c = state.clients[index];
     c.needed = needed;
     if (c.resident > needed) c.resident = needed;
-    else c.resident = std::max(c.resident, std::min(needed, c.quota.value_or(needed)));
+    else c.resident = std::max(c.resident, std::min(needed, actors[index].seen_quota.value_or(c.resident)));
     settle(c);
   }
 
@@ -108,7 +109,8 @@ class World {
       c.phase = {c.gate.generation, c.gate.state == GateState::closed ? Phase::draining : Phase::running, Overdue::none};
       a.gate_age = a.closed_age = 0;
     }
-    if (c.quota && c.quota_high != *c.quota && ++a.quota_age > a.sees_after) {
+    if (c.quota && (a.seen_quota != c.quota || c.quota_high != *c.quota) && ++a.quota_age > a.sees_after) {
+      a.seen_quota = c.quota;
       c.quota_high = *c.quota;
       a.quota_age = 0;
     }
@@ -130,9 +132,9 @@ class World {
   }
 
   void move(Client& c, Actor& a) {
-    if (!c.quota || c.unevictable) return;
-    const Bytes quota = c.seen_gate == c.gate ? *c.quota : std::max(*c.quota, c.resident);
-    if (quota < c.resident && c.phase.phase >= Phase::drained) {
+    if (!a.seen_quota) return;
+    const Bytes quota = *a.seen_quota;
+    if (quota < c.resident && !c.unevictable && c.seen_gate == c.gate && c.phase.phase >= Phase::drained) {
       if (a.cannot == Overdue::none) c.resident -= std::min(a.moves, chunks_up(c.resident - quota, c.resident));
       else c.phase = {c.seen_gate.generation, Phase::overdue, a.cannot};
     } else if (quota > c.resident && c.needed > c.resident) {
