@@ -1,0 +1,79 @@
+// One simulated card: a file that every process using it maps. It holds the card's memory, the accounts of who has
+// how much of it, and the engines that processes take in turns. A process that dies leaves its slot behind; whoever
+// next lacks memory, or asks how much there is, gives back what the dead had.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace lull::sim {
+
+inline constexpr std::size_t granule_bytes = 2u << 20;  // as on current cards
+
+struct Extent {  // granules
+  std::uint32_t first;
+  std::uint32_t count;
+};
+
+struct Use {
+  int pid;
+  std::uint64_t bytes;
+};
+
+struct MemoryInfo {
+  std::uint64_t total, free;
+};
+
+struct Span {  // CLOCK_MONOTONIC nanoseconds
+  std::uint64_t start_ns, end_ns;
+};
+
+enum class Direction { to_device, to_host };
+enum class Role { user, observer };  // an observer has no slot and may hold nothing
+
+struct CardFile;  // the mapped head, see card_file.h
+
+class Card {
+ public:
+  // Opens or creates the card's file; null with a reason otherwise.
+  static std::unique_ptr<Card> attach(const std::string& path, std::uint64_t bytes, Role role, std::string& problem);
+
+  // Physical memory, in granules anywhere on the card. False: the capacity is used up.
+  bool take(std::size_t bytes, std::vector<Extent>& out);
+  void give(std::span<const Extent> extents);
+  std::byte* granule(std::uint32_t index) const { return memory_ + std::size_t{index} * granule_bytes; }
+
+  // Memory that has a size and no place: contexts, modules.
+  bool charge(std::size_t bytes);
+  void refund(std::size_t bytes);
+
+  MemoryInfo memory();
+  std::vector<Use> users();
+  void uuid(std::uint8_t out[16]) const;
+
+  // When a copy that may start at ready_ns has the engine of its direction, back to back with the one before.
+  Span schedule_copy(Direction direction, std::uint64_t ready_ns, std::size_t bytes, std::uint64_t bytes_per_s);
+
+  // The compute engine. A holder that computes for longer than a slice does not keep others out: they then run beside
+  // it, as the time slices of a GPU would let them.
+  bool begin_compute();  // false: beside somebody else, no end_compute
+  void end_compute();
+
+ private:
+  Card() = default;
+  bool enter(const std::string& path, int fd, std::uint64_t bytes, Role role, std::string& problem);
+  bool map(int fd, std::string& problem);
+  bool take_slot();
+  void let_others_first();
+  void give_back_the_dead();
+  std::uint64_t used_bytes() const;
+
+  CardFile* file_ = nullptr;
+  std::byte* memory_ = nullptr;
+  std::size_t slot_ = 0;
+};
+
+}  // namespace lull::sim
