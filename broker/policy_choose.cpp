@@ -26,7 +26,7 @@ Turn turn_of(const Work& w, const Item& i) {
 bool turn_over(Work& w, const Item& h) {
   const Turn turn = turn_of(w, h);
   if (idle_for(w, h, turn.idle)) return true;
-  if (h.level == Level::training || h.level == Level::exit) return w.passed(h.c.lease_since, turn.slice);
+  if (h.level == Level::exit) return w.passed(h.c.lease_since, turn.slice);
   if (h.whole && w.passed(std::max(h.c.lease_since, h.c.whole_since), turn.slice)) return true;
   return w.passed(h.c.lease_since, std::max(turn.slice, gives_up));
 }

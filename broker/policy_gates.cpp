@@ -24,7 +24,7 @@ bool closed_for_maybe(Work& w, const Item& i) {
 const Item* paused_for(Work& w, const Item& i) {
   if (&i == w.holder) return nullptr;
   for (const Item& s : w.items())
-    if (s.c.klass > i.c.klass && s.open && s.demands) return &s;
+    if (s.c.klass > i.c.klass && (s.open || &s == w.holder) && s.demands) return &s;
   return nullptr;
 }
 

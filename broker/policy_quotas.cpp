@@ -30,10 +30,13 @@ bool others_fill(Work& w, const Item& than) {
   return std::any_of(w.items().begin(), w.items().end(), [&](const Item& i) { return &i != &than && fills(w, i); });
 }
 
+// A holder whose gate is closed for a moment keeps what it has been given.
+bool runs(const Work& w, const Item& i) { return i.open || &i == w.holder; }
+
 // Whether this client is to be brought nearer to its goal, if there is memory.
 bool hungry(const Work& w, const Item& i) {
   if (i.quota_or_resident() >= i.goal || i.too_big) return false;
-  if (i.entitled) return i.open || &i == w.holder;
+  if (i.entitled) return runs(w, i);
   return i.open && can_hold(w, i) >= i.goal;
 }
 
@@ -52,7 +55,7 @@ Fill fill_in_order(Work& w) {
       give(w, i);
       if (i.quota_or_resident() < i.goal) return {&i, false};
     }
-    filler_ahead = filler_ahead || (i.open && fills(w, i));
+    filler_ahead = filler_ahead || (runs(w, i) && fills(w, i));
   }
   return {};
 }
@@ -60,7 +63,7 @@ Fill fill_in_order(Work& w) {
 void take_back(Work& w, const Item& lacking) {
   for (Item& i : w.items()) {
     if (&i == &lacking || i.quota || !i.c.quota) continue;
-    const Bytes used = i.open && !fills(w, i) ? i.goal : i.settled;
+    const Bytes used = runs(w, i) && !fills(w, i) ? i.goal : i.settled;
     if (*i.c.quota > used) set_quota(w, i, used);
   }
 }
@@ -70,7 +73,7 @@ void give_headroom(Work& w) {
   for (std::size_t n = 0; n < w.count; ++n) {
     Item& i = w.storage[w.order[n]];
     const Bytes before = i.quota_or_resident();
-    if (!i.open || !i.whole || before < i.goal || before >= i.goal + headroom / 2) continue;
+    if (!runs(w, i) || !i.whole || before < i.goal || before >= i.goal + headroom / 2) continue;
     const Bytes quota = std::min(i.goal + headroom, can_hold(w, i));
     if (quota >= before + w.gpu.chunk) set_quota(w, i, quota);
   }
@@ -91,7 +94,7 @@ bool fills(const Work& w, const Item& i) {
 
 void plan_quotas(Work& w) {
   for (Item& i : w.items()) {
-    const bool stays = (i.open || &i == w.holder) && i.quota_or_resident() < i.c.resident;  // its eviction is called off
+    const bool stays = runs(w, i) && i.quota_or_resident() < i.c.resident;  // its eviction is called off
     if (i.evict > 0 && i.drained) set_quota(w, i, i.settled - i.evict);
     else if (stays || !i.c.quota) set_quota(w, i, i.c.resident);
   }
