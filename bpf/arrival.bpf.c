@@ -28,8 +28,8 @@ struct segment {
 
 /* By the packet's own version, not the socket's family: a dual-stack socket gets both. Anything but a plain TCP
  * segment (fragments, IPv6 extension headers) is unknown, and no request. */
-static __always_inline bool parse(struct __sk_buff *skb, struct segment *s) {
-  __u8 *b = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+static __always_inline bool parse(struct __sk_buff* skb, struct segment* s) {
+  __u8 *b = (void*)(long)skb->data, *end = (void*)(long)skb->data_end;
   __u32 l3 = 40;
   if (b + 20 > end) return false;
   if (b[0] >> 4 == 4) {
@@ -41,32 +41,32 @@ static __always_inline bool parse(struct __sk_buff *skb, struct segment *s) {
     return false;
   }
   if (l3 < 20) return false;
-  __u8 *t = b + l3; /* one checked pointer: the verifier refuses b[l3 + 12] after the same check */
+  __u8* t = b + l3; /* one checked pointer: the verifier refuses b[l3 + 12] after the same check */
   if (t + 20 > end) return false;
   __u32 l4 = (t[12] >> 4) * 4;
   if (l4 < 20 || l3 + l4 > skb->len) return false;
   s->payload = skb->len - l3 - l4;
-  s->end = bpf_ntohl(*(__be32 *)(t + 4)) + s->payload;
+  s->end = bpf_ntohl(*(__be32*)(t + 4)) + s->payload;
   s->flags = t[13];
   return true;
 }
 
-static __always_inline struct lull_connection *mark_by_port(struct bpf_sock *sk) {
+static __always_inline struct lull_connection* mark_by_port(struct bpf_sock* sk) {
   __u32 port = sk->src_port & 0xffff;
   if (!(named_ports[port / 64] >> (port % 64) & 1)) return 0;
   __u32 key = sk->protocol << 16 | port;
-  __u32 *service_plus_1 = bpf_map_lookup_elem(&by_port, &key);
+  __u32* service_plus_1 = bpf_map_lookup_elem(&by_port, &key);
   if (!service_plus_1) return 0;
   __u32 id = *service_plus_1 - 1;
-  struct lull_rule *rule = bpf_map_lookup_elem(&rules, &id);
+  struct lull_rule* rule = bpf_map_lookup_elem(&rules, &id);
   if (!rule || !rule->epoch) return 0;
-  struct lull_connection *c = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  struct lull_connection* c = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
   if (c) mark(c, id, rule->epoch);
   return c;
 }
 
 /* False: a repetition of what was seen before (TCP's own checks come later), which neither asks nor answers. */
-static __always_inline bool advances(struct lull_connection *c, __u32 *highest, __u32 seen, __u32 end) {
+static __always_inline bool advances(struct lull_connection* c, __u32* highest, __u32 seen, __u32 end) {
   if ((c->seen & seen) && (__s32)(end - *highest) <= 0) return false;
   *highest = end;
   if (!(c->seen & seen)) __sync_fetch_and_or(&c->seen, seen);
@@ -75,7 +75,8 @@ static __always_inline bool advances(struct lull_connection *c, __u32 *highest, 
 
 /* The listener itself is seen for a SYN, and for data that comes with the handshake's last packet: the child does not
  * exist yet, so such a request is announced and counted as an arrival but never as waiting. */
-static __always_inline void at_listener(struct lull_connection *c, struct lull_service *s, struct segment *p, __u64 now) {
+static __always_inline void at_listener(struct lull_connection* c, struct lull_service* s, struct segment* p,
+                                        __u64 now) {
   struct lull_event event = {.time_ns = now, .kind = LULL_EVENT_ARRIVAL, .service = c->service_plus_1 - 1};
   if (p->payload) {
     s->last_in_ns = now;
@@ -90,16 +91,16 @@ static __always_inline void at_listener(struct lull_connection *c, struct lull_s
 }
 
 SEC("cgroup_skb/ingress")
-int lull_ingress(struct __sk_buff *skb) {
-  struct bpf_sock *sk = skb->sk;
+int lull_ingress(struct __sk_buff* skb) {
+  struct bpf_sock* sk = skb->sk;
   struct segment p;
   if (!sk) return PASS;
   sk = bpf_sk_fullsock(sk);
   if (!sk) return PASS;
-  struct lull_connection *c = bpf_sk_storage_get(&connections, sk, 0, 0);
+  struct lull_connection* c = bpf_sk_storage_get(&connections, sk, 0, 0);
   if (!c) c = mark_by_port(sk);
   if (!c || !parse(skb, &p)) return PASS;
-  struct lull_service *s = service_of(c);
+  struct lull_service* s = service_of(c);
   if (!s) return PASS;
   __u64 now = bpf_ktime_get_ns();
   if (sk->state == BPF_TCP_LISTEN) {
@@ -113,16 +114,16 @@ int lull_ingress(struct __sk_buff *skb) {
 }
 
 SEC("cgroup_skb/egress")
-int lull_egress(struct __sk_buff *skb) {
-  struct bpf_sock *sk = skb->sk;
+int lull_egress(struct __sk_buff* skb) {
+  struct bpf_sock* sk = skb->sk;
   struct segment p;
   if (!sk) return PASS;
   sk = bpf_sk_fullsock(sk);
   if (!sk) return PASS;
-  struct lull_connection *c = bpf_sk_storage_get(&connections, sk, 0, 0);
+  struct lull_connection* c = bpf_sk_storage_get(&connections, sk, 0, 0);
   if (!c || sk->state == BPF_TCP_LISTEN || !parse(skb, &p) || !p.payload) return PASS;
   if (!advances(c, &c->out_end, LULL_SEEN_OUT, p.end)) return PASS;
-  struct lull_service *s = service_of(c);
+  struct lull_service* s = service_of(c);
   if (!s) return PASS;
   __u64 now = bpf_ktime_get_ns();
   s->last_out_ns = now;

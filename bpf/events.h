@@ -45,9 +45,9 @@ struct lull_rule {
 struct lull_connection {
   __u32 service_plus_1;
   __u32 epoch;
-  __u32 state;                /* enum lull_connection_state */
-  __u32 seen;                 /* LULL_SEEN_*: which of the two ends below are valid */
-  __u32 in_end, out_end;      /* highest sequence number seen in each direction: a repeated segment is no request */
+  __u32 state;           /* enum lull_connection_state */
+  __u32 seen;            /* LULL_SEEN_*: which of the two ends below are valid */
+  __u32 in_end, out_end; /* highest sequence number seen in each direction: a repeated segment is no request */
 };
 enum lull_connection_state { LULL_IDLE = 0, LULL_REQUEST = 1, LULL_RESPONSE = 2, LULL_CLOSED = 3 };
 #define LULL_SEEN_IN 1u

@@ -7,6 +7,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
+#include <malloc.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -49,9 +50,11 @@ struct Tracing {
 };
 constexpr Tracing tracing_programs[] = {
     {"lull_state", "inet_sock_set_state",
-     "no listen and close events: new listening sockets are found only when looked for, given-up requests stay counted"},
+     "no listen and close events: new listening sockets are found only when looked for, given-up requests stay "
+     "counted"},
     {"lull_exit", "sched_process_exit", "no exit hints: a process is missed only when its pidfd says so"},
-    {"lull_sockets", nullptr, "no socket iterator: existing sockets are found through /proc, which needs ptrace rights"},
+    {"lull_sockets", nullptr,
+     "no socket iterator: existing sockets are found through /proc, which needs ptrace rights"},
 };
 
 bool exists(const Tracing& wanted) {
@@ -117,8 +120,7 @@ int on_record(void* context, void* data, std::size_t bytes) {
   std::memcpy(&record, data, sizeof(record));
   if (record.kind == LULL_EVENT_LISTEN && record.port == 0)
     kernel.late.push_back({record.service, static_cast<int>(record.tgid)});
-  (*kernel.sink)(
-      {static_cast<EventKind>(record.kind), record.service, record.tgid, record.port, record.time_ns});
+  (*kernel.sink)({static_cast<EventKind>(record.kind), record.service, record.tgid, record.port, record.time_ns});
   return 0;
 }
 
@@ -199,6 +201,7 @@ void Arrivals::Kernel::load_tracing() {
   by_tgid_works = (got & 3) != 0 && in_host_pid_namespace();
   if (!in_host_pid_namespace())
     notes.emplace_back("no listen events and exit hints: not in the host's process namespace");
+  (void)::malloc_trim(0);  // the kernel's type information was parsed: 5 MB that are not needed again
 }
 
 bool Arrivals::Kernel::start_ring(std::string* why_not) {

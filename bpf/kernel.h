@@ -70,7 +70,7 @@ struct Arrivals::Kernel {
 
   bool load_packets(std::string* why_not);  // all or nothing
   bool attach_packets(const Handle& cgroup_root, std::string* why_not);
-  void load_tracing();                      // as much as the kernel grants; the rest becomes notes
+  void load_tracing();  // as much as the kernel grants; the rest becomes notes
   bool start_ring(std::string* why_not);
 };
 

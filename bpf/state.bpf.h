@@ -8,8 +8,9 @@
  * Ingress (softirq), egress (the service's own CPU) and close of one socket race, so every turn is a compare-and-swap
  * or exchange on the state, and whoever wins it changes the counters. UAPI types only: this file relocates nothing. */
 #pragma once
-#include <linux/bpf.h>
+#include <linux/bpf.h> /* first: the helpers use its types */
 #include <stdbool.h>
+
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/events.h"
@@ -46,7 +47,7 @@ struct {
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 4096);
-  __type(key, __u32); /* tgid */
+  __type(key, __u32);   /* tgid */
   __type(value, __u32); /* service + 1 */
 } by_tgid SEC(".maps");
 
@@ -60,27 +61,27 @@ static __always_inline void tell(struct lull_event event, __u64 wakeup) {
   (void)bpf_ringbuf_output(&events, &event, sizeof(event), wakeup); /* full: the reader is awake and reads counters */
 }
 
-static __always_inline struct lull_service *service_of(const struct lull_connection *c) {
+static __always_inline struct lull_service* service_of(const struct lull_connection* c) {
   __u32 id = c->service_plus_1 - 1;
-  struct lull_rule *rule = bpf_map_lookup_elem(&rules, &id);
+  struct lull_rule* rule = bpf_map_lookup_elem(&rules, &id);
   if (!rule || !rule->epoch || rule->epoch != c->epoch) return 0;
   return bpf_map_lookup_elem(&services, &id);
 }
 
-static __always_inline void mark(struct lull_connection *c, __u32 service, __u32 epoch) {
+static __always_inline void mark(struct lull_connection* c, __u32 service, __u32 epoch) {
   c->state = LULL_IDLE;
   c->seen = 0;
   c->epoch = epoch;
   c->service_plus_1 = service + 1;
 }
 
-static __always_inline void one_waits_less(struct lull_connection *c, struct lull_service *s, __u64 now) {
+static __always_inline void one_waits_less(struct lull_connection* c, struct lull_service* s, __u64 now) {
   if (__sync_fetch_and_sub(&s->waiting, 1) != 1) return;
   struct lull_event event = {.time_ns = now, .kind = LULL_EVENT_IDLE, .service = c->service_plus_1 - 1};
   tell(event, BPF_RB_NO_WAKEUP); /* whoever lingers reads the counters when its time is over */
 }
 
-static __always_inline void request_in(struct lull_connection *c, struct lull_service *s, __u64 now) {
+static __always_inline void request_in(struct lull_connection* c, struct lull_service* s, __u64 now) {
   if (__sync_val_compare_and_swap(&c->state, LULL_IDLE, LULL_REQUEST) != LULL_IDLE) {
     if (__sync_val_compare_and_swap(&c->state, LULL_RESPONSE, LULL_REQUEST) != LULL_RESPONSE) return;
     __sync_fetch_and_add(&s->completions, 1);
@@ -91,12 +92,12 @@ static __always_inline void request_in(struct lull_connection *c, struct lull_se
   tell(event, BPF_RB_FORCE_WAKEUP);
 }
 
-static __always_inline void answer_out(struct lull_connection *c, struct lull_service *s, __u64 now) {
+static __always_inline void answer_out(struct lull_connection* c, struct lull_service* s, __u64 now) {
   if (__sync_val_compare_and_swap(&c->state, LULL_REQUEST, LULL_RESPONSE) != LULL_REQUEST) return;
   one_waits_less(c, s, now);
 }
 
-static __always_inline void closed(struct lull_connection *c, struct lull_service *s, __u64 now) {
+static __always_inline void closed(struct lull_connection* c, struct lull_service* s, __u64 now) {
   __u32 before = __sync_lock_test_and_set(&c->state, LULL_CLOSED);
   if (before == LULL_REQUEST) one_waits_less(c, s, now);
   if (before == LULL_RESPONSE) __sync_fetch_and_add(&s->completions, 1);

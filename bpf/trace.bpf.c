@@ -16,7 +16,7 @@ struct sock {
   __u16 sk_protocol;
 };
 struct socket {
-  struct sock *sk;
+  struct sock* sk;
 };
 typedef struct {
   int counter;
@@ -26,12 +26,12 @@ struct signal_struct {
 };
 struct task_struct {
   int tgid;
-  struct signal_struct *signal;
+  struct signal_struct* signal;
 };
 struct file;
 struct bpf_iter__task_file {
-  struct task_struct *task;
-  struct file *file;
+  struct task_struct* task;
+  struct file* file;
 };
 #pragma clang attribute pop
 
@@ -44,15 +44,15 @@ static __always_inline void note_port(__u32 service, __u16 port) {
 }
 
 /* Runs in the context of the process that called listen(): the only state whose current task can be trusted. */
-static __always_inline void on_listen(struct sock *sk) {
-  struct task_struct *task = bpf_get_current_task_btf();
+static __always_inline void on_listen(struct sock* sk) {
+  struct task_struct* task = bpf_get_current_task_btf();
   __u32 tgid = task->tgid;
-  __u32 *service_plus_1 = bpf_map_lookup_elem(&by_tgid, &tgid);
+  __u32* service_plus_1 = bpf_map_lookup_elem(&by_tgid, &tgid);
   if (!service_plus_1) return;
   __u32 id = *service_plus_1 - 1;
-  struct lull_rule *rule = bpf_map_lookup_elem(&rules, &id);
+  struct lull_rule* rule = bpf_map_lookup_elem(&rules, &id);
   if (!rule || !rule->epoch) return;
-  struct lull_connection *c = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  struct lull_connection* c = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
   if (!c) return;
   mark(c, id, rule->epoch);
   note_port(id, sk->__sk_common.skc_num);
@@ -65,10 +65,10 @@ static __always_inline void on_listen(struct sock *sk) {
 }
 
 /* FIN_WAIT1 and LAST_ACK: the service itself has closed, so no answer can follow. CLOSE: everything else. */
-static __always_inline void on_close(struct sock *sk, int oldstate) {
-  struct lull_connection *c = bpf_sk_storage_get(&connections, sk, 0, 0);
+static __always_inline void on_close(struct sock* sk, int oldstate) {
+  struct lull_connection* c = bpf_sk_storage_get(&connections, sk, 0, 0);
   if (!c) return;
-  struct lull_service *s = service_of(c);
+  struct lull_service* s = service_of(c);
   if (!s) return;
   if (oldstate != BPF_TCP_LISTEN) {
     closed(c, s, bpf_ktime_get_ns());
@@ -79,7 +79,7 @@ static __always_inline void on_close(struct sock *sk, int oldstate) {
 }
 
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(lull_state, struct sock *sk, int oldstate, int newstate) {
+int BPF_PROG(lull_state, struct sock* sk, int oldstate, int newstate) {
   if (sk->sk_protocol != IPPROTO_TCP) return 0;
   if (newstate == BPF_TCP_LISTEN) on_listen(sk);
   if (newstate == BPF_TCP_CLOSE || newstate == BPF_TCP_FIN_WAIT1 || newstate == BPF_TCP_LAST_ACK)
@@ -88,14 +88,12 @@ int BPF_PROG(lull_state, struct sock *sk, int oldstate, int newstate) {
 }
 
 SEC("tp_btf/sched_process_exit")
-int BPF_PROG(lull_exit, struct task_struct *task) {
+int BPF_PROG(lull_exit, struct task_struct* task) {
   __u32 tgid = task->tgid;
-  __u32 *service_plus_1 = bpf_map_lookup_elem(&by_tgid, &tgid);
+  __u32* service_plus_1 = bpf_map_lookup_elem(&by_tgid, &tgid);
   if (!service_plus_1 || task->signal->live.counter != 0) return 0;
-  struct lull_event event = {.time_ns = bpf_ktime_get_ns(),
-                             .kind = LULL_EVENT_EXIT,
-                             .service = *service_plus_1 - 1,
-                             .tgid = tgid};
+  struct lull_event event = {
+      .time_ns = bpf_ktime_get_ns(), .kind = LULL_EVENT_EXIT, .service = *service_plus_1 - 1, .tgid = tgid};
   bpf_map_delete_elem(&by_tgid, &tgid); /* the number may be handed out again */
   tell(event, BPF_RB_FORCE_WAKEUP);
   return 0;
@@ -104,12 +102,12 @@ int BPF_PROG(lull_exit, struct task_struct *task) {
 /* One open file of the scanned process. A connection is passive, for all that can be known afterwards, when its local
  * port is one the service listens on. One marked for the present epoch is left alone: it may be in a request. */
 SEC("iter/task_file")
-int lull_sockets(struct bpf_iter__task_file *ctx) {
-  struct file *file = ctx->file;
+int lull_sockets(struct bpf_iter__task_file* ctx) {
+  struct file* file = ctx->file;
   if (!ctx->task || !file) return 0;
-  struct socket *socket = bpf_sock_from_file(file);
+  struct socket* socket = bpf_sock_from_file(file);
   if (!socket) return 0;
-  struct sock *sk = socket->sk;
+  struct sock* sk = socket->sk;
   if (!sk || sk->sk_protocol != IPPROTO_TCP) return 0;
   int state = sk->__sk_common.skc_state;
   struct lull_service_port key = {.service = (__u16)scan.service, .port = sk->__sk_common.skc_num};
@@ -120,7 +118,7 @@ int lull_sockets(struct bpf_iter__task_file *ctx) {
     if (state != BPF_TCP_ESTABLISHED && state != BPF_TCP_CLOSE_WAIT) return 0;
     if (!bpf_map_lookup_elem(&listening, &key)) return 0;
   }
-  struct lull_connection *c = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  struct lull_connection* c = bpf_sk_storage_get(&connections, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
   if (!c || (c->epoch == scan.epoch && c->service_plus_1 == scan.service + 1)) return 0;
   mark(c, scan.service, scan.epoch);
   scan.marked++;

@@ -203,15 +203,15 @@ bench::Report report_of(const Times& idle, const Times& busy) {
   const auto us = [](const char* name, double value, std::optional<double> goal = {}) {
     return bench::Metric{std::string("arrival.") + name, value, "us", goal};
   };
-  return {.suite = "arrival",
-          .gpu = "none",
-          .metrics = {us("hook_p50_us", percentile(idle.hook, 0.5)), us("p50_us", percentile(idle.gate, 0.5)),
-                      us("p99_us", percentile(idle.gate, 0.99), 1.5 * wake_p99 + 100),
-                      us("wake_p50_us", percentile(idle.wake, 0.5)), us("wake_p99_us", wake_p99),
-                      us("recv_p50_us", percentile(idle.received, 0.5)),
-                      us("busy_p50_us", percentile(busy.gate, 0.5)), us("busy_p99_us", percentile(busy.gate, 0.99)),
-                      us("busy_wake_p50_us", percentile(busy.wake, 0.5)),
-                      us("busy_wake_p99_us", percentile(busy.wake, 0.99))}};
+  return {
+      .suite = "arrival",
+      .gpu = "none",
+      .metrics = {us("hook_p50_us", percentile(idle.hook, 0.5)), us("p50_us", percentile(idle.gate, 0.5)),
+                  us("p99_us", percentile(idle.gate, 0.99), 1.5 * wake_p99 + 100),
+                  us("wake_p50_us", percentile(idle.wake, 0.5)), us("wake_p99_us", wake_p99),
+                  us("recv_p50_us", percentile(idle.received, 0.5)), us("busy_p50_us", percentile(busy.gate, 0.5)),
+                  us("busy_p99_us", percentile(busy.gate, 0.99)), us("busy_wake_p50_us", percentile(busy.wake, 0.5)),
+                  us("busy_wake_p99_us", percentile(busy.wake, 0.99))}};
 }
 
 bench::Report run(Arrivals& arrivals, unsigned samples) {

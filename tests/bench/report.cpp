@@ -18,8 +18,7 @@ namespace {
 std::string processor() {
   std::ifstream list("/proc/cpuinfo");
   for (std::string line; std::getline(list, line);)
-    if (line.starts_with("model name") && line.find(": ") != std::string::npos)
-      return line.substr(line.find(": ") + 2);
+    if (line.starts_with("model name") && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
   return "unknown processor";
 }
 

@@ -245,7 +245,9 @@ TEST_CASE("another network namespace is seen") {
 
 TEST_CASE("the sockets of a forgotten service do not count for the next one with its id") {
   Watching w;
-  const Process other([] { for (;;) ::pause(); });  // older than the sockets: it inherits none
+  const Process other([] {
+    for (;;) ::pause();
+  });  // older than the sockets: it inherits none
   const Server server;
   const Connection c(server);
   REQUIRE(w.arrivals->watch(w.service, ::getpid()));

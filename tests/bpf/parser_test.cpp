@@ -131,12 +131,14 @@ TEST_CASE("truncated frames and impossible header lengths are passed over") {
       CHECK(p.arrivals_of({whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(bytes)}) == 0);
   }
   auto frame = make({.payload = 8});
-  for (const std::uint8_t length : std::initializer_list<std::uint8_t>{0x40, 0x41, 0x44}) {  // an IP header of less than 20 bytes
+  for (const std::uint8_t length :
+       std::initializer_list<std::uint8_t>{0x40, 0x41, 0x44}) {  // an IP header of less than 20 bytes
     frame[14] = length;
     CHECK(p.arrivals_of(frame) == 0);
   }
   frame = make({.payload = 8});
-  for (const std::uint8_t offset : std::initializer_list<std::uint8_t>{0x00, 0x40, 0xf0}) {  // a TCP header of less than 20, or of more than there is
+  for (const std::uint8_t offset : std::initializer_list<std::uint8_t>{
+           0x00, 0x40, 0xf0}) {  // a TCP header of less than 20, or of more than there is
     frame[14 + 20 + 12] = offset;
     CHECK(p.arrivals_of(frame) == 0);
   }

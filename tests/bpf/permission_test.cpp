@@ -36,9 +36,7 @@ std::string reason_given_to_nobody() {
   return got > 0 ? std::string(text, static_cast<std::size_t>(got)) : "";
 }
 
-bool link_exists(std::uint32_t id) {
-  return static_cast<bool>(Handle(bpf_link_get_fd_by_id(id)));
-}
+bool link_exists(std::uint32_t id) { return static_cast<bool>(Handle(bpf_link_get_fd_by_id(id))); }
 
 }  // namespace
 
@@ -80,7 +78,9 @@ TEST_CASE("the number of an exited process stands for nothing, as another may ge
   REQUIRE_MESSAGE(kernel.load_packets(&why_not), why_not);
   kernel.load_tracing();
   REQUIRE(kernel.by_tgid_works);
-  Process process([] { for (;;) ::pause(); });
+  Process process([] {
+    for (;;) ::pause();
+  });
   const int pid = process.pid();
   std::uint32_t service_plus_1 = 1;
   REQUIRE(bpf_map_update_elem(kernel.maps.by_tgid, &pid, &service_plus_1, BPF_ANY) == 0);

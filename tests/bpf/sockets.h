@@ -19,8 +19,8 @@ struct Server {
   Ip ip;
 };
 
-Handle listen_unbound();     // on a port that the kernel chooses during listen()
-void enter_own_network();    // a new network namespace with its loopback up
+Handle listen_unbound();   // on a port that the kernel chooses during listen()
+void enter_own_network();  // a new network namespace with its loopback up
 Handle connect_to(const Server&);
 Handle accept_from(const Server&);
 void send_bytes(const Handle&, std::size_t count = 1);
