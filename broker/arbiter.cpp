@@ -1,0 +1,206 @@
+#include "broker/arbiter.h"
+
+#include <algorithm>
+
+namespace lull {
+
+using policy::Bytes;
+using policy::ClientId;
+using policy::Time;
+
+Bytes Card::chunk() const {
+  constexpr Bytes granule = 2ull << 20;
+  return std::clamp(memory / 64 / granule * granule, granule, Bytes{128} << 20);
+}
+
+Arbiter::Arbiter(const Card& card, const policy::Rules& rules, Audience& audience) : card_(card), audience_(audience) {
+  state_.gpu.capacity = card.memory;
+  state_.gpu.native_reserve = card.sizes.residue;
+  state_.gpu.headroom = card.sizes.headroom;
+  state_.gpu.chunk = card.chunk();
+  state_.rules = rules;
+}
+
+std::size_t Arbiter::index(ClientId id) const {
+  const auto at = std::find_if(state_.clients.begin(), state_.clients.end(), [id](const auto& c) { return c.id == id; });
+  return static_cast<std::size_t>(at - state_.clients.begin());
+}
+
+policy::Client* Arbiter::client(ClientId id) {
+  const auto i = index(id);
+  return i < state_.clients.size() ? &state_.clients[i] : nullptr;
+}
+
+const Seat* Arbiter::seat(ClientId id) const {
+  const auto i = index(id);
+  return i < seats_.size() ? &seats_[i] : nullptr;
+}
+
+Status Arbiter::attach(const Arrival& a, Time now) {
+  if (client(a.who.id)) return Error{"attached twice to one GPU"};
+  if (state_.clients.size() >= policy::max_clients) return Error{"too many clients on one GPU"};
+  policy::Client c;
+  c.id = a.who.id;
+  c.klass = a.who.klass;
+  c.connected = now;
+  c.loading = a.loading;
+  c.proven = a.proven;
+  c.unevictable = a.unevictable;
+  Seat seat(a.who, *a.down, *a.up, a.slot);
+  if (auto status = seat.read(c, state_.rules, card_.memory, now); !status) return status;
+  buried(a.who.pid);  // what it held under an earlier connection it now reports itself
+  state_.clients.push_back(c);
+  seats_.push_back(std::move(seat));
+  return Done{};
+}
+
+void Arbiter::release(ClientId id, Time now) {
+  const auto i = index(id);
+  if (i == seats_.size()) return;
+  const auto& c = state_.clients[i];
+  switches_.end(id, now);
+  tell_news();
+  evicted_gone_ += seats_[i].evicted();
+  restored_gone_ += seats_[i].restored();
+  ghosts_.push_back({seats_[i].who().pid, std::max(c.resident, c.quota_high) + std::max(c.native, state_.gpu.native_reserve)});
+  state_.clients.erase(state_.clients.begin() + static_cast<std::ptrdiff_t>(i));
+  seats_.erase(seats_.begin() + static_cast<std::ptrdiff_t>(i));
+  recount_foreign();
+}
+
+void Arbiter::buried(int pid) {
+  if (std::erase_if(ghosts_, [pid](const Ghost& g) { return g.pid == pid; }) != 0) recount_foreign();
+}
+
+Status Arbiter::refresh(ClientId id, Time now) {
+  const auto i = index(id);
+  if (i == seats_.size()) return Done{};
+  if (auto status = seats_[i].read(state_.clients[i], state_.rules, card_.memory, now); !status) return status;
+  end_loading(state_.clients[i], now);
+  return Done{};
+}
+
+void Arbiter::end_loading(policy::Client& c, Time now) {
+  if (!c.loading) return;
+  const auto active = std::max(c.connected, c.last_submission);
+  const bool quiet = now - std::min(now, active) > state_.rules.loading_quiet && !c.wants && c.resident >= c.needed;
+  if (quiet || now - c.connected > state_.rules.loading_max) c.loading = false;
+}
+
+void Arbiter::step(Time now) {
+  switches_.observe(table(), now);
+  tell_news();
+  state_.gpu.round_trip = switches_.round_trip();
+  policy::decide(state_, now, decisions_);
+  wake_at_ = policy::never;
+  for (const auto& decision : decisions_) apply(decision, now);
+  switches_.settle(table());
+  for (auto& seat : seats_) seat.flush();
+}
+
+void Arbiter::apply(const policy::Decision& decision, Time now) {
+  if (const auto* wake = std::get_if<policy::WakeAt>(&decision)) {
+    wake_at_ = wake->at;
+    return;
+  }
+  const auto id = policy::client_of(decision);
+  const auto i = id ? index(*id) : seats_.size();
+  if (i == seats_.size()) return;
+  const auto before = state_.clients[i];
+  policy::remember(state_.clients[i], decision, now);
+  seats_[i].send(before, state_.clients[i], decision, now);
+  follow(decision, i, now);
+}
+
+// What a decision means for the records and the audience.
+void Arbiter::follow(const policy::Decision& decision, std::size_t i, Time now) {
+  auto& seat = seats_[i];
+  if (const auto* take = std::get_if<policy::TakeLease>(&decision)) {
+    switches_.close(now);
+    tell_news();
+    switches_.begin(seat.who(), take->reason, seat.take_demand_since(now), now);
+  } else if (std::holds_alternative<policy::EndLease>(decision)) {
+    switches_.end(seat.who().id, now);
+    tell_news();
+    if (const auto* last = switches_.last(); last && last->ended == now) audience_.on_lease_end(card_, *last);
+  } else if (const auto* stuck = std::get_if<policy::Stuck>(&decision)) {
+    audience_.on_stuck(card_, seat.who(), stuck->reason);
+  } else if (std::holds_alternative<policy::LetGo>(decision)) {
+    audience_.on_overdue(card_, seat.who(), state_.clients[i].phase.reason);
+  }
+}
+
+void Arbiter::tell_news() {
+  if (const auto* news = switches_.news()) audience_.on_switch(card_, *news);
+}
+
+void Arbiter::arrived(ClientId id, Time at) {
+  const auto i = index(id);
+  if (i < seats_.size()) (void)seats_[i].arrived(state_.clients[i], at);
+}
+
+void Arbiter::requests(ClientId id, std::uint32_t waiting, Time last_activity) {
+  auto* c = client(id);
+  if (!c) return;
+  c->waiting = waiting;
+  c->last_request_activity = std::max(c->last_request_activity, last_activity);
+}
+
+void Arbiter::loaded(ClientId id) {
+  if (auto* c = client(id)) c->loading = false;
+}
+
+void Arbiter::set_backing(ClientId id, Bytes bytes) {
+  if (auto* c = client(id)) c->backing = bytes;
+}
+
+void Arbiter::set_admit(ClientId id, std::optional<Bytes> limit) {
+  const auto i = index(id);
+  if (i < seats_.size()) seats_[i].send_admit(limit);
+}
+
+std::optional<Bytes> Arbiter::quiet_mark() const {
+  Bytes held = 0;
+  for (const auto& c : state_.clients) {
+    if (c.phase.phase == Phase::moving || c.phase.phase == Phase::draining) return std::nullopt;
+    held += c.resident + c.native;
+  }
+  return held;
+}
+
+void Arbiter::set_used(Bytes used, Bytes mark) {
+  if (quiet_mark() != mark) return;  // something moved while NVML was asked: the next second will tell
+  Bytes others = used - std::min(used, mark);
+  for (auto& ghost : ghosts_) {  // one that has let go of memory, as exec does, shrinks
+    ghost.bytes = std::min(ghost.bytes, others);
+    others -= ghost.bytes;
+  }
+  foreign_seen_ = others;
+  recount_foreign();
+}
+
+void Arbiter::recount_foreign() {
+  state_.gpu.foreign = foreign_seen_;
+  for (const auto& ghost : ghosts_) state_.gpu.foreign += ghost.bytes;
+}
+
+// A gate may open where nothing has to move first. The others follow the shim's own rules for a lost broker.
+void Arbiter::open_what_is_whole(Time now) {
+  for (const auto& c : std::vector(state_.clients))
+    if (c.resident >= c.needed) apply(policy::SetGate{c.id, GateState::open, Reason::none}, now);
+  for (auto& seat : seats_) seat.flush();
+}
+
+Bytes Arbiter::evicted_total() const {
+  Bytes sum = evicted_gone_;
+  for (const auto& seat : seats_) sum += seat.evicted();
+  return sum;
+}
+
+Bytes Arbiter::restored_total() const {
+  Bytes sum = restored_gone_;
+  for (const auto& seat : seats_) sum += seat.restored();
+  return sum;
+}
+
+}  // namespace lull

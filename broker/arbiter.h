@@ -1,0 +1,104 @@
+// broker/arbiter.h: one GPU: keeps the policy's State of it, asks decide() and carries the decisions out.
+//
+//   refresh   pages → State          step   State → decide() → pages, switch records, audience
+//
+// A client whose socket is gone while its process lives still holds its memory, but no longer listens to us. It becomes
+// a ghost: memory of a foreign program, until its process ends or connects again.
+#pragma once
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "broker/config.h"
+#include "broker/policy.h"
+#include "broker/seat.h"
+#include "broker/switches.h"
+#include "protocol/result.h"
+
+namespace lull {
+
+struct Card {
+  Uuid uuid{};
+  policy::Bytes memory = 0;
+  CardSizes sizes;
+  std::optional<std::size_t> nvml;  // its number there
+  policy::Bytes total() const { return memory - sizes.slots * sizes.residue - sizes.headroom; }  // promised to programs
+  policy::Bytes chunk() const;  // unit of eviction
+};
+
+// Who wants to know. Called from within step() and release().
+class Audience {
+ public:
+  virtual ~Audience() = default;
+  virtual void on_switch(const Card&, const Switch&) = 0;
+  virtual void on_lease_end(const Card&, const Switch&) = 0;
+  virtual void on_stuck(const Card&, const Who&, Reason) = 0;    // Reason::none: it has ended
+  virtual void on_overdue(const Card&, const Who&, Overdue) = 0;
+};
+
+class Arbiter {
+ public:
+  Arbiter(const Card&, const policy::Rules&, Audience&);
+
+  struct Arrival {
+    Who who;
+    DownWriter* down;
+    const UpGpu* up;
+    unsigned slot;
+    bool loading, proven, unevictable;
+  };
+  Status attach(const Arrival&, policy::Time now);
+  void release(policy::ClientId, policy::Time now);  // its socket is gone
+  void buried(int pid);                              // its process and all its memory are gone
+
+  Status refresh(policy::ClientId, policy::Time now);
+  void step(policy::Time now);
+  policy::Time wake_at() const { return wake_at_; }  // for the next step at the latest
+
+  // Requests, as the kernel programs count them.
+  void arrived(policy::ClientId, policy::Time at);
+  void requests(policy::ClientId, std::uint32_t waiting, policy::Time last_activity);
+  void loaded(policy::ClientId);
+
+  void set_backing(policy::ClientId, policy::Bytes);
+  void set_admit(policy::ClientId, std::optional<policy::Bytes>);
+  void set_rules(const policy::Rules& rules) { state_.rules = rules; }
+  // Memory in use on the card, as NVML says; taken only when nothing has moved since `quiet_mark` was asked for.
+  std::optional<policy::Bytes> quiet_mark() const;
+  void set_used(policy::Bytes used, policy::Bytes quiet_mark);
+  void open_what_is_whole(policy::Time now);  // the broker is about to stop
+
+  const Card& card() const { return card_; }
+  const policy::State& state() const { return state_; }
+  const Seat* seat(policy::ClientId) const;
+  const Switches& switches() const { return switches_; }
+  policy::Bytes evicted_total() const;
+  policy::Bytes restored_total() const;
+  Table table() const { return {state_.clients, seats_}; }
+
+ private:
+  struct Ghost {
+    int pid;
+    policy::Bytes bytes;
+  };
+  std::size_t index(policy::ClientId) const;  // clients.size(): unknown
+  policy::Client* client(policy::ClientId);
+  void apply(const policy::Decision&, policy::Time now);
+  void follow(const policy::Decision&, std::size_t index, policy::Time now);
+  void end_loading(policy::Client&, policy::Time now);
+  void tell_news();
+  void recount_foreign();
+
+  Card card_;
+  Audience& audience_;
+  policy::State state_;
+  std::vector<Seat> seats_;  // side by side with state_.clients
+  std::vector<Ghost> ghosts_;
+  policy::Bytes foreign_seen_ = 0;  // by NVML, without ghosts
+  policy::Decisions decisions_;
+  policy::Time wake_at_ = policy::never;
+  Switches switches_;
+  policy::Bytes evicted_gone_ = 0, restored_gone_ = 0;  // by clients that have left
+};
+
+}  // namespace lull

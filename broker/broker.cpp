@@ -1,0 +1,251 @@
+#include "broker/broker.h"
+
+#include <fmt/format.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "broker/clock.h"
+#include "broker/log.h"
+#include "broker/units.h"
+
+namespace lull {
+namespace {
+
+using policy::Bytes;
+using policy::Time;
+
+constexpr Time tick_every = recheck_ns;
+constexpr unsigned ticks_a_second = 10;
+constexpr std::size_t most_learned = 4096;
+
+std::vector<std::optional<std::size_t>> nvml_numbers(const std::vector<Card>& cards) {
+  std::vector<std::optional<std::size_t>> numbers;
+  for (const auto& card : cards) numbers.push_back(card.nvml);
+  return numbers;
+}
+
+}  // namespace
+
+Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const Nvml* nvml, RuntimeDir run)
+    : loop_(loop), config_(config), run_(std::move(run)), started_(now_ns()), reception_(loop, config, *this),
+      control_(loop, events_, [this] { return status(); }), requests_(Requests::load(request_notes_)),
+      gauge_(nvml, nvml_numbers(cards)), host_(read_host_memory()) {
+  for (const auto& card : cards) arbiters_.push_back(std::make_unique<Arbiter>(card, config.rules, static_cast<Audience&>(*this)));
+}
+
+lull::Status Broker::open() {
+  const auto keep = [](Source& place, Result<Source> made) -> lull::Status {
+    if (!made) return made.error();
+    place = std::move(*made);
+    return Done{};
+  };
+  if (auto s = keep(tick_, loop_.timer(Urgency::normal, [this] { tick(); })); !s) return s;
+  if (auto s = keep(decide_, loop_.timer(Urgency::client, [this] { settle_all(now_ns()); })); !s) return s;
+  if (auto s = keep(on_arena_, loop_.io(arenas_.fd(), EPOLLIN, Urgency::normal, [this](std::uint32_t) { on_arena(); })); !s) return s;
+  if (auto s = keep(on_gauge_, loop_.io(gauge_.fd(), EPOLLIN, Urgency::normal, [this](std::uint32_t) { on_gauge(); })); !s) return s;
+  for (const auto& note : request_notes_) log::notice("{}", note);
+  if (requests_.on())
+    if (auto s = keep(on_requests_, loop_.io(requests_.poll_fd(), EPOLLIN, Urgency::request, [this](std::uint32_t) { look_for_requests(); })); !s)
+      return s;
+  if (auto s = control_.open(run_.control.get()); !s) return s;
+  return reception_.open(run_);
+}
+
+void Broker::reload(const Config& config) {
+  config_ = config;
+  reception_.set_config(config);
+  for (auto& arbiter : arbiters_) arbiter->set_rules(config.rules);
+  set_admissions();
+  settle_all(now_ns());
+}
+
+void Broker::announce_restart() {
+  reception_.for_each([](Client& client) {
+    client.down().restarting();
+    client.down().flush();
+  });
+}
+
+void Broker::leave() {
+  for (auto& arbiter : arbiters_) arbiter->open_what_is_whole(now_ns());
+}
+
+void Broker::on_connect() {
+  if (std::exchange(ticking_, true)) return;
+  tick_.set_time(now_ns() + tick_every);
+  ask_gauge();
+}
+
+void Broker::on_welcome(Client& client) {
+  const auto& who = client.who();
+  log::info("connect client={} pid={} uid={} class={} tenant={} shim={}", who.id, who.pid, who.uid, name_of(who.klass), who.tenant,
+            client.hello().shim_version);
+  events_.append({{"event", "connect"}, {"t_ns", now_ns()}, {"client", json_of(who)}});
+}
+
+lull::Status Broker::on_attach(Client& client, const Attach& attach) {
+  const Time now = now_ns();
+  Uuid uuid;
+  std::copy(std::begin(attach.uuid), std::end(attach.uuid), uuid.begin());
+  const auto at = std::find_if(arbiters_.begin(), arbiters_.end(), [&](const auto& a) { return a->card().uuid == uuid; });
+  if (at == arbiters_.end()) {
+    log::warning("unmanaged client={} pid={} why=\"{} is not among this broker's GPUs\"", client.who().id, client.who().pid, show_uuid(uuid));
+    return Done{};
+  }
+  const auto card = static_cast<std::size_t>(at - arbiters_.begin());
+  if (!client.attach(attach.slot, card)) return Error{"attached twice to one GPU or slot"};
+  const bool service = client.who().klass != Class::training;
+  const auto age = process_age(client.who().pid);  // an old process that comes back after a restart is not starting
+  const bool loading = service && (!age || *age < config_.rules.loading_max);
+  const Arbiter::Arrival arrival{client.who(), &client.down(), &client.up(attach.slot), attach.slot, loading,
+                                 proven_.contains(client.tenant()), (client.hello().flags & hello_native) != 0};
+  if (auto status = (*at)->attach(arrival, now); !status) return status;
+  (*at)->set_backing(client.who().id, client.backing());
+  log::info("attach client={} gpu={} needed={} resident={}", client.who().id, card, show_bytes((*at)->state().clients.back().needed),
+            show_bytes((*at)->state().clients.back().resident));
+  if (service) watch_requests(client);
+  set_admissions();
+  settle(client, now);
+  return Done{};
+}
+
+lull::Status Broker::on_doorbell(Client& client) {
+  const Time now = now_ns();
+  if (auto status = refresh(client, now); !status) return status;
+  set_admissions();
+  settle(client, now);
+  return Done{};
+}
+
+lull::Status Broker::refresh(Client& client, Time now) {
+  for (const auto& card : client.cards())
+    if (card)
+      if (auto status = arbiters_[*card]->refresh(client.who().id, now); !status) return status;
+  return Done{};
+}
+
+void Broker::on_lost(Client& client, const char* why) {
+  const Time now = now_ns();
+  log::info("disconnect client={} pid={} tenant={} why=\"{}\"", client.who().id, client.who().pid, client.who().tenant, why);
+  requests_.forget(client.who().id);
+  for (const auto& card : client.cards())
+    if (card) arbiters_[*card]->release(client.who().id, now);
+  events_.append({{"event", "disconnect"}, {"t_ns", now}, {"client", json_of(client.who())}, {"why", why}});
+  set_admissions();
+  settle(client, now);
+}
+
+void Broker::on_dead(Client& client) {
+  for (const auto& card : client.cards())
+    if (card) arbiters_[*card]->buried(client.who().pid);
+  settle(client, now_ns());
+}
+
+void Broker::settle(const Client& client, Time now) {
+  for (const auto& card : client.cards())
+    if (card) arbiters_[*card]->step(now);
+  schedule(now);
+}
+
+void Broker::settle_all(Time now) {
+  for (auto& arbiter : arbiters_) arbiter->step(now);
+  schedule(now);
+}
+
+void Broker::schedule(Time now) {
+  Time next = policy::never;
+  for (const auto& arbiter : arbiters_) next = std::min(next, arbiter->wake_at());
+  // Asked for in the past it would spin: the policy is asked again at the earliest after a millisecond.
+  decide_.set_time(next == policy::never ? next : std::max(next, now + policy::ms));
+}
+
+void Broker::tick() {
+  const Time now = now_ns();
+  reception_.tick(now);
+  std::vector<std::pair<policy::ClientId, const char*>> liars;
+  reception_.for_each([&](Client& client) {
+    if (const auto status = refresh(client, now); !status) liars.emplace_back(client.who().id, status.error().what);
+  });
+  for (const auto& [id, word] : liars)
+    if (auto* client = reception_.find(id)) reception_.drop(*client, word);
+  if (requests_.on()) requests_.recount(request_sink(now));
+  set_admissions();
+  settle_all(now);
+  learn();
+  if (++ticks_ % ticks_a_second == 0) {
+    ask_gauge();
+    requests_.look_again();
+  }
+  grow_arenas(now);
+  for (auto& fd : reception_.take_garbage()) arenas_.dispose(std::move(fd));
+  ticking_ = !reception_.empty();
+  tick_.set_time(ticking_ ? now + tick_every : policy::never);
+}
+
+Requests::Sink Broker::request_sink(Time now) {
+  const auto on_cards = [this](policy::ClientId id, auto&& f) {
+    if (auto* client = reception_.find(id))
+      for (const auto& card : client->cards())
+        if (card) f(*arbiters_[*card]);
+  };
+  return {
+      [=](policy::ClientId id, Time at) { on_cards(id, [&](Arbiter& a) { a.arrived(id, std::min(at, now)); }); },
+      [=](policy::ClientId id) { on_cards(id, [&](Arbiter& a) { a.loaded(id); }); },
+      [=](policy::ClientId id, const Arrivals::Counters& c) {
+        on_cards(id, [&](Arbiter& a) { a.requests(id, c.waiting, std::max(c.last_in_ns, c.last_out_ns)); });
+      },
+  };
+}
+
+void Broker::look_for_requests() {
+  const Time now = now_ns();
+  requests_.consume(request_sink(now));
+  settle_all(now);
+}
+
+void Broker::watch_requests(Client& client) {
+  std::string why_not;
+  if (!requests_.watch(client.who().id, client.who().pid, &why_not))
+    log::warning("no early wake client={} pid={} why=\"{}\"", client.who().id, client.who().pid, why_not);
+}
+
+void Broker::learn() {
+  for (const auto& arbiter : arbiters_)
+    for (const auto& c : arbiter->state().clients) {
+      if (!c.proven || proven_.size() >= most_learned) continue;
+      if (const auto* client = reception_.find(c.id)) proven_.insert(client->tenant());
+    }
+}
+
+void Broker::on_switch(const Card& card, const Switch& s) {
+  const auto span = [](Time from, Time to) { return from && to > from ? show_time(to - from) : std::string("-"); };
+  std::string from;
+  for (const auto& who : s.from) from += fmt::format("{}{}(pid {})", from.empty() ? "" : ",", who.tenant, who.pid);
+  log::info("switch id={} gpu={} from={} to={}(pid {}) reason={} close={} drain={} evict={}/{} restore={}/{} first_kernel={}", s.id,
+            show_uuid(card.uuid), from.empty() ? "-" : from, s.to.tenant, s.to.pid, name_of(s.reason), span(s.seen, s.closed),
+            span(s.closed, s.drained), show_bytes(s.evicted_bytes), span(s.drained, s.evicted), show_bytes(s.restored_bytes),
+            span(s.closed, s.restored), span(s.seen, s.first_kernel));
+  nlohmann::json event = {{"event", "switch"}, {"t_ns", now_ns()}, {"gpu", show_uuid(card.uuid)}};
+  event.update(json_of(s));
+  events_.append(event);
+}
+
+void Broker::on_lease_end(const Card& card, const Switch& s) {
+  events_.append({{"event", "lease_end"}, {"t_ns", s.ended}, {"gpu", show_uuid(card.uuid)}, {"id", s.id}, {"client", json_of(s.to)}});
+}
+
+void Broker::on_stuck(const Card& card, const Who& who, Reason reason) {
+  if (reason == Reason::none) log::notice("unstuck client={} pid={} tenant={}", who.id, who.pid, who.tenant);
+  else log::warning("stuck client={} pid={} tenant={} reason={} why=\"{}\"", who.id, who.pid, who.tenant, name_of(reason), sentence_of(reason));
+  events_.append({{"event", reason == Reason::none ? "unstuck" : "stuck"}, {"t_ns", now_ns()}, {"gpu", show_uuid(card.uuid)},
+                  {"client", json_of(who)}, {"reason", name_of(reason)}, {"why", sentence_of(reason)}});
+}
+
+void Broker::on_overdue(const Card& card, const Who& who, Overdue why) {
+  log::warning("overdue client={} pid={} tenant={} why={}", who.id, who.pid, who.tenant, name_of(why));
+  events_.append({{"event", "overdue"}, {"t_ns", now_ns()}, {"gpu", show_uuid(card.uuid)}, {"client", json_of(who)}, {"why", name_of(why)}});
+}
+
+}  // namespace lull

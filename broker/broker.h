@@ -1,0 +1,85 @@
+// broker/broker.h: everything together, on one event thread.
+//
+//   reception (sockets, processes) ─▶ arbiters (one a GPU: State → decide() → pages) ─▶ event log ─▶ control socket
+//   requests (kernel programs)     ─▶    ▲                 ▲
+//   gauge (NVML, free host memory) ──────┘    arenas ──────┘   threads of ordinary priority
+//
+// Pages are read when a doorbell rings, and all of them every 100 ms while there is a client.
+#pragma once
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "broker/arbiter.h"
+#include "broker/arenas.h"
+#include "broker/control.h"
+#include "broker/event_log.h"
+#include "broker/gauge.h"
+#include "broker/reception.h"
+#include "broker/requests.h"
+
+namespace lull {
+
+class Broker final : private Host, private Audience {
+ public:
+  Broker(Loop&, const Config&, std::vector<Card>, const Nvml*, RuntimeDir);
+  lull::Status open();
+  void reload(const Config&);
+  void announce_restart();  // clients will wait longer for the next broker
+  void leave();             // before an orderly stop: opens what can be opened
+
+ private:
+  // Host
+  void on_connect() override;
+  void on_welcome(Client&) override;
+  lull::Status on_attach(Client&, const Attach&) override;
+  lull::Status on_doorbell(Client&) override;
+  void on_lost(Client&, const char* why) override;
+  void on_dead(Client&) override;
+  // Audience
+  void on_switch(const Card&, const Switch&) override;
+  void on_lease_end(const Card&, const Switch&) override;
+  void on_stuck(const Card&, const Who&, Reason) override;
+  void on_overdue(const Card&, const Who&, Overdue) override;
+
+  lull::Status refresh(Client&, policy::Time now);
+  void settle(const Client&, policy::Time now);  // the cards this client is on
+  void settle_all(policy::Time now);
+  void schedule(policy::Time now);
+  void tick();
+  void look_for_requests();
+  void watch_requests(Client&);
+  void learn();
+  void set_admissions();
+  void grow_arenas(policy::Time now);
+  void on_arena();
+  void on_gauge();
+  void ask_gauge();
+  policy::Bytes backing_held() const;
+  policy::Bytes budget() const;
+  Requests::Sink request_sink(policy::Time now);
+  nlohmann::json status() const;                    // broker_status.cpp
+  nlohmann::json status_of(const Arbiter&, std::size_t card) const;
+
+  Loop& loop_;
+  Config config_;
+  RuntimeDir run_;
+  policy::Time started_;
+  EventLog events_;
+  std::vector<std::unique_ptr<Arbiter>> arbiters_;
+  Reception reception_;
+  Control control_;
+  Requests requests_;
+  std::vector<std::string> request_notes_;
+  ArenaMaker arenas_;
+  policy::Time arenas_retry_ = 0;  // after a failure: not before this
+  Gauge gauge_;
+  HostMemory host_;
+  std::set<TenantKey> proven_;
+  std::uint64_t ticks_ = 0;
+  bool ticking_ = false;
+  Source tick_, decide_, on_requests_, on_arena_, on_gauge_;
+};
+
+}  // namespace lull

@@ -1,0 +1,113 @@
+// broker/broker_status.cpp: what `lull status` shows, as one JSON object ("schema": 1; keys are only ever added).
+#include <unistd.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "broker/broker.h"
+#include "broker/clock.h"
+
+namespace lull {
+namespace {
+
+using nlohmann::json;
+using policy::Time;
+
+json since(Time t, Time now) { return t && t <= now ? json(now - t) : json(nullptr); }
+
+const char* state_of(const policy::Client& c) {
+  if (c.loading) return "loading";
+  if (c.gate.state == GateState::unmanaged) return "unmanaged";
+  if (c.gate.state == GateState::closed) return c.resident < c.needed ? "evicted" : "paused";
+  if (c.resident < c.needed) return "restoring";
+  return "running";
+}
+
+json json_of_client(const policy::Client& c, const Seat& seat, Time now) {
+  json out = json_of(seat.who());
+  out.update({{"state", state_of(c)},
+              {"gate", name_of(c.gate.state)},
+              {"gate_ns", since(c.gate_since, now)},
+              {"phase", name_of(c.phase.phase)},
+              {"overdue", name_of(c.phase.reason)},
+              {"reason", name_of(c.reason)},
+              {"sentence", sentence_of(c.reason)},
+              {"needed", c.needed},
+              {"resident", c.resident},
+              {"native", c.native},
+              {"evicted", c.needed > c.resident ? c.needed - c.resident : 0},
+              {"quota", c.quota ? json(*c.quota) : json(nullptr)},
+              {"admit", seat.admit() ? json(*seat.admit()) : json(nullptr)},
+              {"backing", c.backing},
+              {"waiting", c.waiting},
+              {"wants", c.wants},
+              {"wants_ns", c.wants ? since(c.wants_since, now) : json(nullptr)},
+              {"interrupted", c.interrupted},
+              {"loading", c.loading},
+              {"proven", c.proven},
+              {"paused_ns", seat.paused_ns(c, now)},
+              {"connected_ns", since(c.connected, now)},
+              {"last_submission_ns", since(c.last_submission, now)},
+              {"evicted_bytes", seat.evicted()},
+              {"restored_bytes", seat.restored()}});
+  return out;
+}
+
+json lease_of(const Arbiter& arbiter, Time now) {
+  const auto table = arbiter.table();
+  for (std::size_t i = 0; i < table.clients.size(); ++i) {
+    const auto& c = table.clients[i];
+    if (c.lease_since == 0) continue;
+    json out = json_of(table.seats[i].who());
+    out.update({{"since_ns", since(c.lease_since, now)}, {"reason", name_of(c.lease_reason)}, {"sentence", sentence_of(c.lease_reason)}});
+    return out;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+json Broker::status_of(const Arbiter& arbiter, std::size_t number) const {
+  const Time now = now_ns();
+  const auto& card = arbiter.card();
+  const auto& gpu = arbiter.state().gpu;
+  json clients = json::array();
+  const auto table = arbiter.table();
+  for (std::size_t i = 0; i < table.clients.size(); ++i) clients.push_back(json_of_client(table.clients[i], table.seats[i], now));
+  const auto* last = arbiter.switches().last();
+  return {{"gpu", number},
+          {"uuid", show_uuid(card.uuid)},
+          {"memory", gpu.capacity},
+          {"total", card.total()},
+          {"foreign", gpu.foreign},
+          {"free", policy::free_now(arbiter.state())},
+          {"headroom", gpu.headroom},
+          {"native_reserve", gpu.native_reserve},
+          {"chunk", gpu.chunk},
+          {"round_trip_ns", gpu.round_trip ? json(gpu.round_trip) : json(nullptr)},
+          {"lease", lease_of(arbiter, now)},
+          {"switches", arbiter.switches().count()},
+          {"preemptions", arbiter.switches().preemptions()},
+          {"evicted_bytes", arbiter.evicted_total()},
+          {"restored_bytes", arbiter.restored_total()},
+          {"last_switch", last ? json_of(*last) : json(nullptr)},
+          {"clients", clients}};
+}
+
+json Broker::status() const {
+  json gpus = json::array();
+  for (std::size_t i = 0; i < arbiters_.size(); ++i) gpus.push_back(status_of(*arbiters_[i], i));
+  return {{"schema", 1},
+          {"version", LULL_VERSION},
+          {"pid", ::getpid()},
+          {"runtime_dir", run_.path},
+          {"now_ns", now_ns()},
+          {"uptime_ns", now_ns() - started_},
+          {"early_wake", requests_.on()},
+          {"notes", request_notes_},
+          {"host", {{"budget", budget()}, {"held", backing_held()}, {"available", host_.available}}},
+          {"dropped", reception_.dropped()},
+          {"gpus", gpus}};
+}
+
+}  // namespace lull

@@ -1,0 +1,49 @@
+// broker/config.h: /etc/lull/lull.toml. One table (config_keys.cpp) drives parsing, defaults, bounds and documentation.
+//
+//   host_memory = "40GiB"          [limits]            [policy]             [gpu]   for every card, or
+//                                  clients_per_uid     linger_min, …        [[gpu]] for one each: uuid, memory, …
+#pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "broker/policy.h"
+#include "broker/uuid.h"
+
+namespace lull {
+
+// How the memory of a card is divided: total promised to a program = memory - slots * residue - headroom.
+struct CardSizes {
+  policy::Bytes residue = 600'000'000;      // contexts and modules of one process
+  policy::Bytes headroom = 256ull << 20;    // never given out
+  std::uint64_t slots = 3;                  // processes that have a context at the same time
+};
+
+struct CardConfig {
+  Uuid uuid{};
+  std::optional<policy::Bytes> memory;  // needed only where NVML is not there to say it
+  CardSizes sizes;
+};
+
+struct Config {
+  std::optional<policy::Bytes> host_memory;            // nothing: by the memory of the machine (host_memory.h)
+  std::optional<policy::Bytes> host_memory_keep_free;  // likewise
+  std::optional<policy::Bytes> host_memory_per_uid;    // nothing: all of host_memory
+  std::uint64_t clients_per_uid = 64;
+  policy::Rules rules;
+  CardSizes sizes;                 // of cards without an entry of their own
+  std::vector<CardConfig> cards;
+};
+
+struct ConfigProblem {
+  std::string text;  // "lull.toml:3: unknown key \"lingermin\"; did you mean \"linger_min\"?"
+};
+using ConfigResult = std::variant<Config, ConfigProblem>;
+
+ConfigResult load_config(const std::string& path);                                  // a missing file is a problem
+ConfigResult parse_config(std::string_view text, const std::string& name);  // `name` is for messages
+std::string config_markdown();                                              // docs/configuration.md
+
+}  // namespace lull

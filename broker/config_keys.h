@@ -1,0 +1,45 @@
+// broker/config_keys.h: the table of configuration keys: name, where its value goes, bounds, and a sentence for people.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "broker/config.h"
+
+namespace lull {
+
+// Where a value goes. The wrappers tell the units apart: all of them are integers in the end.
+struct BytesField { policy::Bytes* value; };
+struct OptionalBytesField { std::optional<policy::Bytes>* value; };
+struct TimeField { policy::Time* value; };
+struct OptionalTimeField { std::optional<policy::Time>* value; };
+struct MicrosecondsField { std::uint32_t* value; };
+struct CountField { std::uint64_t* value; };
+struct UuidField { Uuid* value; };
+using Field = std::variant<BytesField, OptionalBytesField, TimeField, OptionalTimeField, MicrosecondsField, CountField, UuidField>;
+
+template <class Owner>
+struct Key {
+  const char* name;
+  Field (*field)(Owner&);
+  std::uint64_t least, most;   // of bytes, nanoseconds or the count
+  const char* absent;          // what holds without it, where the default is no number
+  const char* doc;
+};
+
+struct Section {
+  const char* name;  // "": the top of the file
+  std::span<const Key<Config>> keys;
+};
+std::span<const Section> config_sections();
+std::span<const Key<CardConfig>> card_keys();  // of [[gpu]]; [gpu] takes those that are no identity
+bool is_card_identity(std::string_view key);   // uuid, memory
+
+// Parses text or an integer into a field; nothing on success, else what is wrong with it.
+std::optional<std::string> set_field(const Field&, std::string_view text, std::uint64_t least, std::uint64_t most);
+std::string show_field(const Field&, const char* absent);
+
+}  // namespace lull

@@ -1,0 +1,64 @@
+#include "broker/gauge.h"
+
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <utility>
+
+namespace lull {
+
+Gauge::Gauge(const Nvml* nvml, std::vector<std::optional<std::size_t>> nvml_index)
+    : nvml_(nvml), nvml_index_(std::move(nvml_index)), answered_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+  thread_ = std::thread([this] { run(); });
+  (void)::pthread_setname_np(thread_.native_handle(), "lulld-gauge");  // for ps only
+}
+
+Gauge::~Gauge() {
+  {
+    const std::lock_guard guard(mutex_);
+    stop_ = true;
+  }
+  asked_.notify_one();
+  thread_.join();
+}
+
+void Gauge::ask(std::vector<std::optional<policy::Bytes>> marks) {
+  {
+    const std::lock_guard guard(mutex_);
+    if (wanted_) return;  // still at the last one
+    wanted_ = true;
+    marks_ = std::move(marks);
+  }
+  asked_.notify_one();
+}
+
+std::optional<Gauge::Answer> Gauge::take() {
+  std::uint64_t count = 0;
+  (void)!::read(answered_.get(), &count, sizeof count);
+  const std::lock_guard guard(mutex_);
+  return std::exchange(answer_, std::nullopt);
+}
+
+void Gauge::run() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    asked_.wait(lock, [this] { return wanted_ || stop_; });
+    if (stop_) return;
+    Answer answer;
+    answer.marks = marks_;
+    lock.unlock();
+    answer.host = read_host_memory();
+    for (const auto& index : nvml_index_) {
+      const auto memory = nvml_ && index ? nvml_->memory(*index) : std::nullopt;
+      answer.used.push_back(memory ? std::optional(memory->used) : std::nullopt);
+    }
+    lock.lock();
+    answer_ = std::move(answer);
+    wanted_ = false;
+    const std::uint64_t one = 1;
+    (void)!::write(answered_.get(), &one, sizeof one);  // a full counter is readable too
+  }
+}
+
+}  // namespace lull

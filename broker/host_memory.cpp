@@ -1,0 +1,60 @@
+#include "broker/host_memory.h"
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+
+namespace lull {
+namespace {
+
+using policy::Bytes;
+constexpr Bytes gib = 1ull << 30;
+
+std::optional<Bytes> line_of(std::string_view text, std::string_view name) {
+  auto at = text.find(name);
+  if (at == std::string_view::npos) return std::nullopt;
+  text.remove_prefix(at + name.size());
+  text.remove_prefix(std::min(text.size(), text.find_first_not_of(' ')));
+  Bytes kib = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), kib);
+  if (error != std::errc{} || kib > 1ull << 50) return std::nullopt;
+  return kib << 10;
+}
+
+Bytes minus(Bytes a, Bytes b) { return a > b ? a - b : 0; }
+
+}  // namespace
+
+std::optional<HostMemory> parse_meminfo(std::string_view text) {
+  const auto total = line_of(text, "MemTotal:"), available = line_of(text, "MemAvailable:");
+  if (!total || !available) return std::nullopt;
+  return HostMemory{*total, *available};
+}
+
+HostMemory read_host_memory() {
+  std::ifstream file("/proc/meminfo");
+  char text[512];  // both lines are among the first three
+  file.read(text, sizeof text);
+  return parse_meminfo({text, static_cast<std::size_t>(file.gcount())}).value_or(HostMemory{});
+}
+
+Bytes host_budget(const Config& config, const HostMemory& host, Bytes held) {
+  const Bytes by_size = std::max(minus(host.total, std::max(8 * gib, host.total / 5)), host.total / 4);
+  const Bytes keep_free = std::min(std::max(4 * gib, host.total / 10), host.total / 4);
+  const Bytes wanted = config.host_memory.value_or(by_size);
+  return std::min(wanted, held + minus(host.available, config.host_memory_keep_free.value_or(keep_free)));
+}
+
+std::optional<Bytes> admit_limit(std::span<const Bytes> others, Bytes own, Bytes budget, Bytes fits) {
+  if (others.empty()) return std::nullopt;
+  Bytes sum = 0, smallest = others.front();
+  for (const Bytes need : others) {
+    sum += need;
+    smallest = std::min(smallest, need);
+  }
+  // With x for this client: sum + x - min(x, smallest) <= budget.
+  const Bytes by_place = budget >= sum ? budget - sum + smallest : 0;
+  return std::max({by_place, fits, own});  // what is there already is never refused
+}
+
+}  // namespace lull

@@ -1,0 +1,28 @@
+// broker/host_memory.h: how much host memory evicted GPU memory may take, and what each client may still allocate so that
+// there is always a place for it.
+#pragma once
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "broker/config.h"
+#include "broker/policy.h"
+
+namespace lull {
+
+struct HostMemory {
+  policy::Bytes total = 0, available = 0;
+};
+std::optional<HostMemory> parse_meminfo(std::string_view);
+HostMemory read_host_memory();  // zeroes when /proc is not there
+
+// Of all users together: what the configuration says, else MemTotal - max(8 GiB, 20 %), at least a quarter; and never
+// so much that less than `keep_free` stays available. `held` is what arenas hold now.
+policy::Bytes host_budget(const Config&, const HostMemory&, policy::Bytes held);
+
+// Admission: when one client runs, all others may have to be in host memory. So the sum of needs less the smallest must
+// fit the budget; what fits on the card beside the others needs no place at all (`fits`). Nothing: no limit.
+std::optional<policy::Bytes> admit_limit(std::span<const policy::Bytes> needs_of_others, policy::Bytes own, policy::Bytes budget,
+                                         policy::Bytes fits);
+
+}  // namespace lull

@@ -1,0 +1,97 @@
+#include "broker/nvml.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+namespace lull {
+namespace {
+
+// As NVIDIA documents them: nvmlMemory_t and nvmlMemory_v2_t.
+struct MemoryV1 {
+  unsigned long long total, free, used;
+};
+struct MemoryV2 {
+  unsigned version;
+  unsigned long long total, reserved, free, used;
+};
+constexpr unsigned memory_v2_version = sizeof(MemoryV2) | 2u << 24;
+constexpr int success = 0;
+
+template <class F>
+void find(void* library, const char* name, F*& function) {
+  function = reinterpret_cast<F*>(::dlsym(library, name));
+}
+
+}  // namespace
+
+struct Nvml::Functions {
+  int (*init)() = nullptr;
+  int (*shutdown)() = nullptr;
+  int (*count)(unsigned*) = nullptr;
+  int (*handle)(unsigned, void**) = nullptr;
+  int (*uuid)(void*, char*, unsigned) = nullptr;
+  int (*memory)(void*, MemoryV1*) = nullptr;
+  int (*memory_v2)(void*, MemoryV2*) = nullptr;  // null before driver 510
+  const char* (*error)(int) = nullptr;
+};
+
+Nvml::Nvml(void* library) : library_(library), call_(std::make_unique<Functions>()) {
+  find(library, "nvmlInit_v2", call_->init);
+  find(library, "nvmlShutdown", call_->shutdown);
+  find(library, "nvmlDeviceGetCount_v2", call_->count);
+  find(library, "nvmlDeviceGetHandleByIndex_v2", call_->handle);
+  find(library, "nvmlDeviceGetUUID", call_->uuid);
+  find(library, "nvmlDeviceGetMemoryInfo", call_->memory);
+  find(library, "nvmlDeviceGetMemoryInfo_v2", call_->memory_v2);
+  find(library, "nvmlErrorString", call_->error);
+}
+
+std::unique_ptr<Nvml> Nvml::open(std::string* why_not) {
+  void* library = ::dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!library) {
+    *why_not = fmt::format("no NVML ({})", ::dlerror());
+    return nullptr;
+  }
+  std::unique_ptr<Nvml> nvml(new Nvml(library));
+  auto& call = *nvml->call_;
+  if (!call.init || !call.count || !call.handle || !call.uuid || !call.memory) {
+    *why_not = "libnvidia-ml.so.1 lacks functions that every NVML has";
+    call.shutdown = nullptr;  // never initialised
+    return nullptr;
+  }
+  if (const int r = call.init(); r != success) {
+    *why_not = fmt::format("NVML does not start: {}", call.error ? call.error(r) : "unknown error");
+    call.shutdown = nullptr;
+    return nullptr;
+  }
+  unsigned count = 0;
+  if (call.count(&count) != success) count = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    void* handle = nullptr;
+    if (call.handle(i, &handle) == success) nvml->handles_.push_back(handle);
+  }
+  return nvml;
+}
+
+Nvml::~Nvml() {
+  if (call_->shutdown) (void)call_->shutdown();
+  (void)::dlclose(library_);
+}
+
+std::optional<Uuid> Nvml::uuid(std::size_t gpu) const {
+  char text[96] = {};
+  if (call_->uuid(handles_[gpu], text, sizeof text - 1) != success) return std::nullopt;
+  return parse_uuid(text);
+}
+
+std::optional<Nvml::Memory> Nvml::memory(std::size_t gpu) const {
+  MemoryV2 v2{};
+  v2.version = memory_v2_version;
+  if (call_->memory_v2 && call_->memory_v2(handles_[gpu], &v2) == success && v2.reserved < v2.total)
+    return Memory{v2.total - v2.reserved, v2.used};
+  MemoryV1 v1{};
+  if (call_->memory(handles_[gpu], &v1) != success) return std::nullopt;
+  return Memory{v1.total, v1.used};
+}
+
+}  // namespace lull

@@ -1,0 +1,37 @@
+// broker/nvml.h: NVIDIA's management library, opened at run time: which GPUs there are, and how full they are.
+// Calls may take milliseconds: off the event thread, but for the first look at start.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "broker/policy.h"
+#include "broker/uuid.h"
+
+namespace lull {
+
+class Nvml {
+ public:
+  // Null: not there, or it does not work; *why_not is a sentence.
+  static std::unique_ptr<Nvml> open(std::string* why_not);
+  ~Nvml();
+  Nvml(const Nvml&) = delete;
+  Nvml& operator=(const Nvml&) = delete;
+
+  struct Memory {
+    policy::Bytes total, used;  // without what the driver keeps for itself
+  };
+  std::size_t count() const { return handles_.size(); }
+  std::optional<Uuid> uuid(std::size_t gpu) const;
+  std::optional<Memory> memory(std::size_t gpu) const;
+
+ private:
+  struct Functions;
+  explicit Nvml(void* library);
+  void* library_;
+  std::unique_ptr<Functions> call_;
+  std::vector<void*> handles_;
+};
+
+}  // namespace lull

@@ -1,0 +1,126 @@
+#include "broker/seat.h"
+
+#include <algorithm>
+
+namespace lull {
+namespace {
+
+using policy::Time;
+constexpr std::size_t most_sent = 64;             // beyond it the oldest are merged: a client that has stopped reading
+constexpr Time demand_gap = policy::second;       // signs of demand further apart than this are two demands
+constexpr Time proof_window = 5 * policy::second; // GPU work this soon after an arrival was caused by it
+
+bool working_for_present_gate(const policy::Client& c) { return c.seen_gate == c.gate && c.phase.generation == c.gate.generation; }
+
+}  // namespace
+
+Status Seat::read(policy::Client& c, const policy::Rules& rules, policy::Bytes card, Time now) {
+  const auto words = read_up(*up_page_, {c.gate.generation, card, now});
+  if (!words) return words.error();
+  const UpWords before = up_;
+  up_ = *words;
+  if (!read_before_) {  // counts of an earlier broker's time are no news
+    first_ = up_;
+    read_before_ = true;
+    c.wants = up_.wants != 0;
+    if (c.wants) c.wants_since = now;
+    return read(c, rules, card, now);
+  }
+  c.seen_gate = up_.seen_gate;
+  c.phase = up_.phase;
+  c.resident = up_.resident;
+  c.needed = up_.needed;
+  c.native = up_.native;
+  read_quota(c);
+  read_demand(c, before, now);
+  read_progress(c, rules, before, now);
+  return Done{};
+}
+
+void Seat::read_quota(policy::Client& c) {
+  const auto seen = std::find_if(sent_.rbegin(), sent_.rend(), [&](const Sent& s) { return s.word == up_.seen_quota_plus_1; });
+  if (seen != sent_.rend()) sent_.erase(sent_.begin(), seen.base() - 1);
+  c.quota_high = 0;
+  for (const Sent& sent : sent_) c.quota_high = std::max(c.quota_high, sent.bytes);
+}
+
+void Seat::read_demand(policy::Client& c, const UpWords& before, Time now) {
+  if (up_.wants != before.wants && c.gate.state != GateState::open && !c.wants) {
+    c.wants = true;
+    c.wants_since = now;
+    if (c.waiting == 0 && now - std::min(now, last_demand_) > demand_gap) demand_since_ = now;
+    last_demand_ = now;
+  }
+  if (c.wants && c.gate.state == GateState::open && c.seen_gate == c.gate) {
+    const bool passed = up_.first_pass >= c.gate_since;
+    const bool nobody_left = now - c.gate_since > policy::second && c.resident >= c.needed;
+    if (passed || nobody_left) c.wants = false;
+  }
+  if (up_.interrupted != before.interrupted && !c.interrupted) {
+    c.interrupted = true;
+    c.interrupted_since = now;
+  }
+}
+
+void Seat::read_progress(policy::Client& c, const policy::Rules& rules, const UpWords& before, Time now) {
+  if (up_.submissions != before.submissions) c.last_submission = now;
+  if (c.resident < c.needed) c.whole_since = 0;
+  else if (c.whole_since == 0) c.whole_since = now;
+  const bool stopped = c.phase.phase == Phase::drained || c.phase.phase == Phase::moving || c.phase.phase == Phase::ready;
+  if (c.gate.state == GateState::closed && working_for_present_gate(c) && stopped) c.overdue_count = 0;
+  if (c.interrupted && c.exit_grace_spent >= rules.exit_grace) c.interrupted = false;
+  if (unproven_arrival_ != 0 && (c.wants || c.last_submission > unproven_arrival_)) {
+    c.proven = c.proven || now - std::min(now, unproven_arrival_) < proof_window;
+    unproven_arrival_ = 0;
+  }
+}
+
+void Seat::send(const policy::Client& before, const policy::Client& after, const policy::Decision& decision, Time now) {
+  if (before.gate != after.gate) {
+    if (before.gate.state == GateState::closed) paused_ns_ += now - std::min(now, before.gate_since);
+    down_->gate(slot_, after.gate);
+  }
+  if (before.reason != after.reason) down_->reason(slot_, after.reason);
+  if (before.drain_limit_us != after.drain_limit_us) down_->drain_limit_us(slot_, after.drain_limit_us);
+  if (std::holds_alternative<policy::SetQuota>(decision) && before.quota != after.quota) send_quota(after);
+}
+
+void Seat::send_quota(const policy::Client& c) {
+  auto bytes = *c.quota;
+  const auto pending = [&](std::uint64_t word) {
+    return std::any_of(sent_.begin(), sent_.end(), [&](const Sent& s) { return s.word == word; });
+  };
+  while (pending(pack_limit(bytes))) ++bytes;  // far below the smallest piece of memory that can move
+  if (sent_.size() >= most_sent) {
+    sent_[1].bytes = std::max(sent_[0].bytes, sent_[1].bytes);
+    sent_.pop_front();
+  }
+  sent_.push_back({pack_limit(bytes), *c.quota});
+  down_->quota(slot_, bytes);
+}
+
+void Seat::send_admit(std::optional<policy::Bytes> limit) {
+  if (limit == admit_) return;
+  admit_ = limit;
+  down_->admit(slot_, limit);
+}
+
+bool Seat::arrived(policy::Client& c, Time at) {
+  const bool fresh = c.waiting == 0 && !c.wants;
+  c.last_arrival = std::max(c.last_arrival, at);
+  if (unproven_arrival_ == 0) unproven_arrival_ = at;
+  if (fresh) demand_since_ = at;
+  last_demand_ = at;
+  return fresh;
+}
+
+Time Seat::take_demand_since(Time now) {
+  const Time since = std::exchange(demand_since_, 0);
+  return since == 0 || since > now ? now : since;
+}
+
+Time Seat::paused_ns(const policy::Client& c, Time now) const {
+  return paused_ns_ + (c.gate.state == GateState::closed ? now - std::min(now, c.gate_since) : 0);
+}
+
+}  // namespace lull
