@@ -40,6 +40,7 @@ void Gang::start(std::uint32_t first, std::uint32_t count) {
   meets = kNowhere;
   lowest = true;
   turns = 0;
+  rotation = 0;
   waiting_count = 0;
   parked_count = 0;
 }
@@ -83,7 +84,7 @@ void Gang::join() {
 }
 
 void Gang::jump(std::uint32_t target) {
-  const bool goes_on = lowest && target <= meets && (waiting_count == 0 || ++turns % kTurnsOfLowest != 0);
+  const bool goes_on = lowest && target <= meets && (waiting_count == 0 || ++turns < kTurnsOfLowest);
   if (!goes_on) {
     put_waiting(target, active);
     (void)choose();  // there is one: that just put there
@@ -98,9 +99,11 @@ bool Gang::choose() {
   std::uint32_t chosen = 0;
   for (std::uint32_t i = 1; i < waiting_count; ++i)
     if (waiting[i].at < waiting[chosen].at) chosen = i;
-  const std::uint32_t first = chosen;
-  if (waiting_count > 1 && ++turns % kTurnsOfLowest == 0) chosen = turns / kTurnsOfLowest % waiting_count;
-  lowest = chosen == first;
+  lowest = waiting_count == 1 || ++turns < kTurnsOfLowest;
+  if (!lowest) {
+    turns = 0;
+    chosen = (chosen + 1 + rotation++ % (waiting_count - 1)) % waiting_count;
+  }
   const Group group = take(waiting, waiting_count, chosen);
   active = group.lanes;
   at = group.at;

@@ -54,7 +54,8 @@ struct Gang {
   std::uint32_t at = 0;            // next instruction
   std::uint32_t meets = kNowhere;  // where the running group comes upon a waiting one
   bool lowest = true;              // no waiting group is behind it
-  std::uint32_t turns = 0;
+  std::uint32_t turns = 0;         // of the lowest group, since another one had its turn
+  std::uint32_t rotation = 0;      // who that was
   std::uint32_t waiting_count = 0;
   std::uint32_t parked_count = 0;
   std::array<std::uint16_t, kLanes> list;

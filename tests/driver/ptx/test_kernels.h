@@ -1,9 +1,33 @@
 #pragma once
 
+#include <cstddef>
+#include <cstring>
 #include <string_view>
+#include <vector>
 
-// The kernels that tests and the bench share. ptxas accepts them as they are.
+// What tests and the bench share: kernels, which ptxas accepts as they are, and their arguments.
 namespace lull::ptx::test {
+
+// The flat parameter buffer of a launch.
+class Arguments {
+ public:
+  template <class... T>
+  explicit Arguments(T... values) {
+    (add(values), ...);
+  }
+
+  const std::byte* data() const { return bytes_.data(); }
+
+ private:
+  template <class T>
+  void add(T value) {
+    const std::size_t at = (bytes_.size() + alignof(T) - 1) / alignof(T) * alignof(T);
+    bytes_.resize(at + sizeof value);
+    std::memcpy(bytes_.data() + at, &value, sizeof value);
+  }
+
+  std::vector<std::byte> bytes_;
+};
 
 inline constexpr std::string_view kHeader = ".version 6.3\n.target sm_75\n.address_size 64\n";
 
