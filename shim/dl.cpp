@@ -40,8 +40,8 @@ constinit Next<void*(Lmid_t, const char*, int)> next_dlmopen{"dlmopen"};
 // RTLD_NEXT and RTLD_DEFAULT mean "as seen from the caller": only a tail jump answers them rightly, and for
 // RTLD_DEFAULT our exports, being preloaded, are the answer already.
 bool concerns_driver(void* handle, const char* name) {
-  return handle != RTLD_NEXT && handle != RTLD_DEFAULT && name && name[0] == 'c' && name[1] == 'u' &&
-         name[2] >= 'A' && name[2] <= 'Z';
+  return handle != RTLD_NEXT && handle != RTLD_DEFAULT && name && name[0] == 'c' && name[1] == 'u' && name[2] >= 'A' &&
+         name[2] <= 'Z';
 }
 
 bool names_driver(const char* file) { return file && std::strstr(file, "libcuda.so"); }

@@ -10,6 +10,6 @@ enum class Load : bool { no, yes };
 void* driver(Load load);  // its handle, null if it is not there
 
 void* driver_address(unsigned row, Load load);  // null: no driver, or it does not have this function
-void* export_address(unsigned row);              // our own exported function
+void* export_address(unsigned row);             // our own exported function
 
 }  // namespace lull

@@ -1,8 +1,8 @@
 // shim/gated.h: the handler of every row that submits work: through the gate, then to the driver.
 //
-// The usual case of gate::Pass is repeated here, cut so that a launch costs few instructions: nothing is called before the driver
-// is, so the arguments stay where the caller put them. Whatever is unusual (first call of a thread, nested call, gate
-// closed, memory missing) is left to gate::Pass, with everything undone.
+// The usual case of gate::Pass is repeated here, cut so that a launch costs few instructions: nothing is called before
+// the driver is, so the arguments stay where the caller put them. Whatever is unusual (first call of a thread, nested
+// call, gate closed, memory missing) is left to gate::Pass, with everything undone.
 #pragma once
 #include "shim/gate.h"
 #include "shim/real.h"
@@ -26,7 +26,8 @@ inline std::uintptr_t stack_pointer() {
 
 // Marks this thread as inside and answers true, if nothing at all is unusual; otherwise changes nothing.
 [[gnu::always_inline]] inline bool enter_quickly(Entry* entry) {
-  if (!entry || entry->inside.load(std::memory_order_relaxed) != 0) [[unlikely]] return false;
+  if (!entry || entry->inside.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    return false;
   entry->inside.store(stack_pointer(), std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);  // as in Pass: the mover's membarrier does the rest
   if (closed(gate_word->load(std::memory_order_acquire)) || private_word->load(std::memory_order_acquire) != active)
@@ -43,7 +44,9 @@ inline std::uintptr_t stack_pointer() {
 // The stream a submission goes to: it passes a closed gate if it is being captured. What names no stream goes to the
 // default one, and for per-thread twins the default one is the thread's own.
 template <typename T>
-CUstream stream_in(T) { return nullptr; }
+CUstream stream_in(T) {
+  return nullptr;
+}
 inline CUstream stream_in(CUstream stream) { return stream; }
 inline CUstream stream_in(const CUlaunchConfig* config) { return config ? config->hStream : nullptr; }
 inline CUstream stream_in(CUDA_GRAPH_INSTANTIATE_PARAMS* params) { return params ? params->hUploadStream : nullptr; }
@@ -67,7 +70,7 @@ struct Gated<next, flavour, CUresult(Args...)> {
       entry = &gate::nobody;
       target = &call_slowly;
     }
-    const CUresult result = target(args...);  // one call for both, or the arguments would be moved about
+    const CUresult result = target(args...);            // one call for both, or the arguments would be moved about
     entry->inside.store(0, std::memory_order_release);  // seen by gate::all_outside()
     return result;
   }

@@ -1,7 +1,7 @@
 // shim/lookup.h: which address a program is given for a driver function's name.
 //
-// The driver is asked first, so status, errors and "not found" stay its own; then its address of a row that we handle is
-// replaced by our export. Rows marked `pass`, and names the table has never heard of, keep the driver's own address.
+// The driver is asked first, so status, errors and "not found" stay its own; then its address of a row that we handle
+// is replaced by our export. Rows marked `pass`, and names the table has never heard of, keep the driver's own address.
 #pragma once
 #include "shim/real.h"
 

@@ -41,12 +41,12 @@ class Symbols {
     return h;
   }
 
-  bool defines(const ElfW(Sym)& symbol, const char* name) const {
+  bool defines(const ElfW(Sym) & symbol, const char* name) const {
     return symbol.st_shndx != SHN_UNDEF && ELF64_ST_TYPE(symbol.st_info) == STT_FUNC &&
            std::strcmp(strings_ + symbol.st_name, name) == 0;
   }
 
-  void read(const ElfW(Dyn)* entry) {
+  void read(const ElfW(Dyn) * entry) {
     for (; entry->d_tag != DT_NULL; ++entry) {
       if (entry->d_tag == DT_GNU_HASH) hash_ = at<std::uint32_t>(entry->d_un.d_ptr);
       if (entry->d_tag == DT_SYMTAB) symbols_ = at<ElfW(Sym)>(entry->d_un.d_ptr);
@@ -62,7 +62,7 @@ class Symbols {
 
   ElfW(Addr) base_;
   const std::uint32_t* hash_ = nullptr;
-  const ElfW(Sym)* symbols_ = nullptr;
+  const ElfW(Sym) * symbols_ = nullptr;
   const char* strings_ = nullptr;
 };
 

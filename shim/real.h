@@ -2,7 +2,8 @@
 //
 // One word per row of hooks.def holds the driver's address. It starts at a stub that resolves the row at its first call
 // (exports.S), because other libraries' constructors reach the driver before ours could run. A function the driver does
-// not have answers CUDA_ERROR_NOT_FOUND: a state, never a crash. Handlers call real::, never ::cuX, which is our own export.
+// not have answers CUDA_ERROR_NOT_FOUND: a state, never a crash. Handlers call real::, never ::cuX, which is our own
+// export.
 #pragma once
 #ifndef __CUDA_API_VERSION_INTERNAL
 #define __CUDA_API_VERSION_INTERNAL  // every revision and every per-thread twin, under its exported name

@@ -1,4 +1,5 @@
-// shim/rows.h: hooks.def as data: which row a name means. No pointers in it, so that it costs a process nothing at start.
+// shim/rows.h: hooks.def as data: which row a name means. No pointers in it, so that it costs a process nothing at
+// start.
 #pragma once
 #include <cstdint>
 #include <optional>

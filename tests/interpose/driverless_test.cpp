@@ -1,7 +1,7 @@
 // A machine, or a process, without any driver: the shim is there all the same, and must not pretend.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#include <doctest/doctest.h>
 #include <dlfcn.h>
+#include <doctest/doctest.h>
 
 #include <cstring>
 

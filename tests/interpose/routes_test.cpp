@@ -2,8 +2,9 @@
 // driver behind it. A handled row must lead into the shim, any other straight to the driver; either way the driver is
 // called once, with the caller's arguments, and its answer comes back.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#include <doctest/doctest.h>
 #include <dlfcn.h>
+#include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -78,8 +79,23 @@ void check_lookup(const std::string& name, int version, cuuint64_t flags) {
 
 bool opted_in() { return std::getenv("LULL_CLASS") != nullptr; }
 
-std::string beside_test(const char* file) {
-  return std::string(std::getenv("LULL_TEST_LIBRARIES")) + "/" + file;
+std::string beside_test(const char* file) { return std::string(std::getenv("LULL_TEST_LIBRARIES")) + "/" + file; }
+
+template <typename F>
+std::string written_to_stderr(F function) {
+  char name[] = "/tmp/lull-routes-XXXXXX";
+  const int file = ::mkstemp(name);
+  const int before = ::dup(STDERR_FILENO);
+  REQUIRE((file >= 0 && before >= 0));
+  (void)::unlink(name);
+  (void)::dup2(file, STDERR_FILENO);
+  function();
+  (void)::dup2(before, STDERR_FILENO);
+  char text[4096];
+  const auto size = ::pread(file, text, sizeof text, 0);
+  (void)::close(before);
+  (void)::close(file);
+  return {text, size > 0 ? static_cast<std::size_t>(size) : 0};
 }
 
 }  // namespace
@@ -91,7 +107,8 @@ TEST_CASE("the table has every function of the headers, and linked names lead in
 
 TEST_CASE("a linked call reaches the driver once, through the gate where it submits work") {
   for (const Row& row : rows()) {
-    if (row.handled() && !row.gated()) continue;  // handlers of their own do as they must: tested with the simulated GPU
+    if (row.handled() && !row.gated())
+      continue;  // handlers of their own do as they must: tested with the simulated GPU
     standin_forget(row.symbol.c_str());
     const Sent sent = row.call(row.linked);
     const StandinCall call = standin_call(row.symbol.c_str());
@@ -250,13 +267,18 @@ TEST_CASE("a library opened with RTLD_DEEPBIND does not bypass the shim of a pro
   CHECK(linked() == (opted_in() ? ours : own));
 }
 
-TEST_CASE("a driver in a namespace of its own still works, out of the shim's reach") {
-  void* apart = ::dlmopen(LM_ID_NEWLM, "libcuda.so.1", RTLD_NOW);
+TEST_CASE("a driver in a namespace of its own still works, out of the shim's reach, and the shim says so") {
+  void* apart = nullptr;
+  const std::string said = written_to_stderr([&] { apart = ::dlmopen(LM_ID_NEWLM, "libcuda.so.1", RTLD_NOW); });
   REQUIRE_MESSAGE(apart != nullptr, ::dlerror());
   void* found = ::dlsym(apart, "cuLaunchKernel");
   CHECK(found != nullptr);
   CHECK(found != standin_address("cuLaunchKernel"));
   CHECK_FALSE(in_shim(found));
+  if (!std::getenv("LULL_LOG"))
+    CHECK(said == "");
+  else if (opted_in())
+    CHECK(said.find("unmanaged from now on: the driver was opened in a namespace of its own") != said.npos);
 }
 
 TEST_CASE("threads that call and look up at once all reach the driver") {

@@ -5,8 +5,13 @@
 namespace interpose {
 
 const std::vector<Row>& rows() {
-#define HOOK(symbol, name, since, stream, ...)                                                    \
-  Row{#symbol, #name, since, sizeof #stream > 1, #__VA_ARGS__, reinterpret_cast<void*>(&::symbol), \
+#define HOOK(symbol, name, since, stream, ...) \
+  Row{#symbol,                                 \
+      #name,                                   \
+      since,                                   \
+      sizeof #stream > 1,                      \
+      #__VA_ARGS__,                            \
+      reinterpret_cast<void*>(&::symbol),      \
       &Caller<decltype(::symbol)>::call},
   static const std::vector<Row> all{
 #include "shim/hooks.def"

@@ -18,8 +18,8 @@ namespace interpose {
 
 struct Sent {
   std::vector<std::uint64_t> arguments;
-  std::vector<unsigned> bytes;    // of each argument
-  bool comparable = true;  // false where an argument is a structure or a float
+  std::vector<unsigned> bytes;  // of each argument
+  bool comparable = true;       // false where an argument is a structure or a float
   int result = 0;
 };
 

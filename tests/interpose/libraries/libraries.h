@@ -25,5 +25,4 @@ int lull_open_by_runpath();
 // deep.cpp, opened with RTLD_DEEPBIND: it opens and asks the driver itself, or is linked with it.
 void* lull_deep_dlsym(const char* symbol);
 void* lull_deep_linked_launch();
-
 }

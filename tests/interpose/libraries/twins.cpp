@@ -21,5 +21,4 @@ int lull_ask_next_driver_like_twin() {
 #else
 int lull_second_twin() { return LULL_TWIN; }
 #endif
-
 }

@@ -11,10 +11,11 @@ namespace {
 
 using Arg = std::uint64_t;
 // More arguments than any driver function has; a call with fewer leaves the rest to chance.
-#define PARAMETERS                                                                                               \
+#define PARAMETERS                                                                                                \
   Arg a, Arg b, Arg c, Arg d, Arg e, Arg f, Arg g, Arg h, Arg i, Arg j, Arg k, Arg l, Arg m, Arg n, Arg o, Arg p, \
       Arg q, Arg r
-#define ARGUMENTS {a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r}
+#define ARGUMENTS \
+  { a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r }
 using Function = int(PARAMETERS);
 
 enum Id : unsigned {
@@ -30,7 +31,7 @@ StandinCall calls[id_count];
 std::atomic<unsigned long> counts[id_count];
 bool aliases = false;
 
-int note(unsigned id, const Arg (&arguments)[18]) {
+[[gnu::noinline]] int note(unsigned id, const Arg (&arguments)[18]) {
   void* frames[10] = {};
   ::backtrace(frames, 10);
   counts[id].fetch_add(1);

@@ -19,5 +19,4 @@ float standin_last_float();                 // of cuParamSetf
 
 // From now on cuGetProcAddress answers addresses that are not those of the exported symbols (0: as usual again).
 void standin_answer_aliases(int on);
-
 }
