@@ -47,7 +47,7 @@ void give_seats(Work& w) {
     const Group group = group_of(w, i);
     const auto cost = static_cast<Signed>(i.goal - (i.fixed ? i.c.resident : 0));
     const bool by_turn = group <= Group::running;
-    i.seated = !i.too_big && (group == Group::holder || cost == 0 || ((by_turn || !full) && cost <= room));
+    i.seated = !i.too_big && (group == Group::holder || i.goal == 0 || ((by_turn || !full) && cost <= room));
     i.entitled = i.seated && by_turn;
     if (i.seated) room -= cost;
     else if (!by_turn) full = true;

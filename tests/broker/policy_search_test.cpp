@@ -71,14 +71,13 @@ class Check {
     return sharing();
   }
 
-  // Open together only if they fit together (beside those who were let go, and those whose memory cannot leave).
+  // Open together only if they fit together (beside those who were let go).
   std::string sharing() const {
     Bytes room = state_.gpu.capacity - std::min(state_.gpu.capacity, state_.gpu.foreign + state_.gpu.headroom), goals = 0;
     unsigned open = 0;
     for (const Client& c : state_.clients) {
       room -= std::min(room, std::max(c.native, state_.gpu.native_reserve));
-      const bool counts = !c.unevictable && c.overdue_until <= now_ && std::max(c.needed, c.resident) != 0;
-      if (c.gate.state != GateState::open || !counts) continue;
+      if (c.gate.state != GateState::open || c.overdue_until > now_ || std::max(c.needed, c.resident) == 0) continue;
       goals += std::max(c.needed, c.resident);
       ++open;
     }
