@@ -1,0 +1,79 @@
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "broker/cli/cli.h"
+
+namespace lull::cli {
+namespace {
+
+std::string what_to_do(int code) {
+  if (code == EACCES || code == EPERM) return "the control socket is for root and the group lull: sudo usermod -aG lull $USER, then log in again";
+  return "start it (sudo systemctl start lulld), or name its directory with --runtime-dir";
+}
+
+}  // namespace
+
+std::string default_runtime_dir() {
+  const char* chosen = std::getenv("LULL_RUNTIME_DIR");
+  return chosen && *chosen ? chosen : "/run/lull";
+}
+
+int complain(Exit code, const std::string& what) {
+  fmt::print(stderr, "lull: {}\n", what);
+  return code;
+}
+
+Connection Connection::open(const std::string& runtime_dir, int& code) {
+  Connection connection;
+  const auto path = runtime_dir + "/control";
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    code = complain(usage, fmt::format("--runtime-dir {} is too long for a socket", runtime_dir));
+    return connection;
+  }
+  std::strcpy(address.sun_path, path.c_str());
+  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (socket && ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+    connection.socket_ = std::move(socket);
+    return connection;
+  }
+  const int why = errno;
+  code = complain(no_broker, fmt::format("cannot reach lulld at {}: {}; {}", path, std::strerror(why), what_to_do(why)));
+  return connection;
+}
+
+bool Connection::send(const std::string& line) {
+  const auto text = line + "\n";
+  std::size_t done = 0;
+  while (done < text.size()) {
+    const auto sent = ::send(socket_.get(), text.data() + done, text.size() - done, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent <= 0) return false;
+    done += static_cast<std::size_t>(sent);
+  }
+  return true;
+}
+
+bool Connection::receive(std::string& line) {
+  for (;;) {
+    if (const auto end = buffer_.find('\n'); end != std::string::npos) {
+      line = buffer_.substr(0, end);
+      buffer_.erase(0, end + 1);
+      return true;
+    }
+    char more[16384];
+    const auto got = ::recv(socket_.get(), more, sizeof more, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    buffer_.append(more, static_cast<std::size_t>(got));
+  }
+}
+
+}  // namespace lull::cli

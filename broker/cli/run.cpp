@@ -1,0 +1,109 @@
+// broker/cli/run.cpp: lull run: puts the library into a program and becomes it.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include "broker/cli/cli.h"
+#include "protocol/messages.h"
+#include "protocol/socket.h"
+#include "protocol/words.h"
+
+namespace lull::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// LULL_LIBRARY, else beside this program in a build tree, else where it is installed.
+std::optional<std::string> find_library(std::string& tried) {
+  std::error_code ignored;
+  std::vector<std::string> places;
+  if (const char* chosen = std::getenv("LULL_LIBRARY"); chosen && *chosen) {
+    places = {fs::absolute(chosen, ignored).string()};
+  } else {
+    const auto self = fs::read_symlink("/proc/self/exe", ignored);
+    places = {(self.parent_path().parent_path() / "shim" / "liblull.so").string(), LULL_INSTALLED_LIBRARY};
+  }
+  for (const auto& place : places) {
+    if (::access(place.c_str(), R_OK) == 0) return place;
+    tried += (tried.empty() ? "" : " and ") + place;
+  }
+  return std::nullopt;
+}
+
+struct Place {
+  std::string klass, socket;
+};
+
+// In a container one class is mounted where the host has the directory of all; the mount decides.
+Place find_place(const Run& options) {
+  std::ifstream file(options.runtime_dir + "/class");
+  std::string mounted;
+  if (file >> mounted && parse_class(mounted.c_str())) return {mounted, options.runtime_dir + "/broker"};
+  return {options.klass, options.runtime_dir + "/" + options.klass + "/socket/broker"};
+}
+
+int no_way(const Place& place, int code) {
+  const auto what = fmt::format("cannot reach lulld at {}: {}", place.socket, std::strerror(code));
+  if (code == EACCES || code == EPERM)
+    return complain(no_broker, fmt::format("{}; class {} is for root and the group lull: sudo usermod -aG lull $USER, then log in again", what, place.klass));
+  return complain(no_broker, what + "; start it (sudo systemctl start lulld), or name its directory with --runtime-dir");
+}
+
+// Already there (a run within a run), it is not added twice.
+void preload(const std::string& library) {
+  const char* before = std::getenv("LD_PRELOAD");
+  std::string all = library;
+  if (before && *before) {
+    const std::string list = before;
+    for (std::size_t at = 0; at < list.size();) {
+      const auto end = std::min(list.find_first_of(" :", at), list.size());
+      if (end > at && list.substr(at, end - at) != library) all += ":" + list.substr(at, end - at);
+      at = end + 1;
+    }
+  }
+  (void)::setenv("LD_PRELOAD", all.c_str(), 1);  // fails only without memory, and then so does exec
+}
+
+int check(const Run& options, const Place& place) {
+  if (place.klass.empty()) return complain(usage, "which class? --class training, interactive or inference");
+  if (!parse_class(place.klass.c_str()))
+    return complain(usage, fmt::format("no class \"{}\": there are training, interactive and inference", place.klass));
+  const bool printable = std::all_of(options.tenant.begin(), options.tenant.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  if (options.tenant.size() >= sizeof Hello::tenant || !printable)
+    return complain(usage, fmt::format("--tenant must be at most {} printable ASCII characters", sizeof Hello::tenant - 1));
+  return ok;
+}
+
+}  // namespace
+
+int run(const Run& options) {
+  const auto place = find_place(options);
+  if (const int code = check(options, place); code != ok) return code;
+  if (!options.klass.empty() && options.klass != place.klass)
+    fmt::print(stderr, "lull: class {} is mounted at {}; --class {} is not reachable here\n", place.klass, options.runtime_dir, options.klass);
+  std::string tried;
+  const auto library = find_library(tried);
+  if (!library) return complain(failure, fmt::format("liblull.so is not at {}; name it with LULL_LIBRARY", tried));
+  if (library->find_first_of(" :") != std::string::npos)
+    return complain(failure, fmt::format("the loader cannot preload \"{}\": its path holds a space or a colon; name another with LULL_LIBRARY", *library));
+  if (const auto reached = connect_to(place.socket.c_str()); !reached) return no_way(place, reached.error().code);
+  preload(*library);
+  (void)::setenv("LULL_CLASS", place.klass.c_str(), 1);
+  (void)::setenv("LULL_RUNTIME_DIR", options.runtime_dir.c_str(), 1);
+  if (!options.tenant.empty()) (void)::setenv("LULL_TENANT", options.tenant.c_str(), 1);
+  std::vector<char*> arguments;
+  for (const auto& argument : options.command) arguments.push_back(const_cast<char*>(argument.c_str()));
+  arguments.push_back(nullptr);
+  (void)::execvp(arguments[0], arguments.data());
+  const int why = errno;
+  return complain(why == ENOENT ? not_found : cannot_execute, fmt::format("cannot run {}: {}", options.command.front(), std::strerror(why)));
+}
+
+}  // namespace lull::cli

@@ -1,0 +1,105 @@
+// broker/cli/status.cpp: lull status: one screen of what the broker knows.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "broker/cli/cli.h"
+#include "broker/units.h"
+
+namespace lull::cli {
+namespace {
+
+using nlohmann::json;
+
+// The broker may be of another version: what it does not say is shown as a dash.
+std::string text(const json& object, const char* key) {
+  const auto at = object.find(key);
+  return at != object.end() && at->is_string() ? at->get<std::string>() : "-";
+}
+
+std::uint64_t number(const json& object, const char* key) {
+  const auto at = object.find(key);
+  return at != object.end() && at->is_number_unsigned() ? at->get<std::uint64_t>() : 0;
+}
+
+const json& part(const json& object, const char* key) {
+  static const json nothing = json::object();
+  const auto at = object.find(key);
+  return at != object.end() && (at->is_object() || at->is_array()) ? *at : nothing;
+}
+
+std::string bytes(std::uint64_t n) {
+  if (n == 0) return "-";
+  if (n >= 10ull << 30) return fmt::format("{:.1f}GiB", static_cast<double>(n) / (1ull << 30));
+  return fmt::format("{:.0f}MiB", static_cast<double>(n) / (1ull << 20));
+}
+
+std::string time(std::uint64_t ns) {
+  if (ns == 0) return "-";
+  if (ns < 10 * policy::second) return fmt::format("{:.1f}ms", static_cast<double>(ns) / 1e6);
+  const auto seconds = ns / policy::second;
+  if (seconds < 120) return fmt::format("{}s", seconds);
+  return seconds < 7200 ? fmt::format("{}min", seconds / 60) : fmt::format("{}h{:02}min", seconds / 3600, seconds / 60 % 60);
+}
+
+void print_last_switch(const json& s) {
+  if (s.empty()) return;
+  const auto& phases = part(s, "phases");
+  const auto start = number(phases, "seen");
+  fmt::print("last switch  {} to {} (pid {}): ", text(s, "reason"), text(part(s, "to"), "tenant"), number(part(s, "to"), "pid"));
+  for (const char* phase : {"closed", "drained", "evicted", "restored", "opened", "first_kernel"})
+    if (const auto at = number(phases, phase); at >= start && at != 0) fmt::print(" {} +{:.1f}ms", phase, static_cast<double>(at - start) / 1e6);
+  fmt::print("  out {}  in {}\n", bytes(number(s, "evicted_bytes")), bytes(number(s, "restored_bytes")));
+}
+
+void print_clients(const json& clients) {
+  if (clients.empty()) return fmt::print("  no clients: start a program with `lull run --class training -- COMMAND`\n");
+  fmt::print("  {:<20} {:>8} {:<11} {:<10} {:>9} {:>9} {:>9} {:>7} {:>9}  {}\n", "TENANT", "PID", "CLASS", "STATE", "RESIDENT", "NEEDED",
+             "EVICTED", "WAITING", "PAUSED", "WHY");
+  for (const auto& c : clients)
+    fmt::print("  {:<20.20} {:>8} {:<11} {:<10} {:>9} {:>9} {:>9} {:>7} {:>9}  {}\n", text(c, "tenant"), number(c, "pid"), text(c, "class"),
+               text(c, "state"), bytes(number(c, "resident")), bytes(number(c, "needed")), bytes(number(c, "evicted")),
+               number(c, "waiting"), time(number(c, "paused_ns")), text(c, "sentence"));
+}
+
+void print_gpu(const json& gpu) {
+  fmt::print("\ngpu {}  {}  {}  free {}  other programs {}\n", number(gpu, "gpu"), text(gpu, "uuid"), bytes(number(gpu, "memory")),
+             bytes(number(gpu, "free")), bytes(number(gpu, "foreign")));
+  const auto& lease = part(gpu, "lease");
+  if (lease.empty()) fmt::print("the card is nobody's");
+  else fmt::print("the card is {}'s (pid {}) since {}: {}", text(lease, "tenant"), number(lease, "pid"), time(number(lease, "since_ns")), text(lease, "sentence"));
+  fmt::print("    switches {}  preemptions {}  moved out {} in {}\n", number(gpu, "switches"), number(gpu, "preemptions"),
+             bytes(number(gpu, "evicted_bytes")), bytes(number(gpu, "restored_bytes")));
+  print_last_switch(part(gpu, "last_switch"));
+  print_clients(part(gpu, "clients"));
+}
+
+void print(const json& s) {
+  const auto& host = part(s, "host");
+  fmt::print("lulld {}  up {}  host memory for evicted data {} of {}\n", text(s, "version"), time(number(s, "uptime_ns")),
+             bytes(number(host, "held")), bytes(number(host, "budget")));
+  for (const auto& note : part(s, "notes"))
+    if (note.is_string()) fmt::print("note: {}\n", note.get<std::string>());
+  if (const auto dropped = number(s, "dropped")) fmt::print("dropped for protocol errors: {}\n", dropped);
+  for (const auto& gpu : part(s, "gpus")) print_gpu(gpu);
+}
+
+}  // namespace
+
+int status(const Status& options) {
+  int code = ok;
+  auto broker = Connection::open(options.runtime_dir, code);
+  if (!broker) return code;
+  std::string line;
+  if (!broker.send("{\"cmd\":\"status\"}") || !broker.receive(line)) return complain(failure, "lulld has hung up");
+  if (options.json) {
+    fmt::print("{}\n", line);
+    return ok;
+  }
+  const auto answer = json::parse(line, nullptr, false);
+  if (!answer.is_object()) return complain(failure, "lulld's answer is no JSON object; is it of another version?");
+  print(answer);
+  return ok;
+}
+
+}  // namespace lull::cli
