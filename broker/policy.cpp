@@ -73,7 +73,7 @@ Reason stuck_reason(Work& w, const Item& i) {
 
 void say_the_rest(Work& w, const Answer& answer) {
   for (Item& i : w.items()) {
-    const std::uint32_t limit = threatened(w, i) ? w.rules.armed_drain_limit_us : 0;
+    const std::uint32_t limit = i.c.klass < w.comes ? w.rules.armed_drain_limit_us : 0;
     if (limit != i.c.drain_limit_us) answer.say(i, Arm{i.c.id, limit});
     const Reason stuck = stuck_reason(w, i);
     if (stuck != i.c.stuck) answer.say(i, Stuck{i.c.id, stuck});

@@ -7,25 +7,16 @@ namespace {
 // An unproven arrival may close a gate again only when this many times unproven_close have gone by: at most 1 % lost.
 constexpr Time unproven_share = 100;
 
-bool closed_for_maybe(Work& w, const Item& i, const Item& service) {
-  const Client& s = service.c;
-  if (s.klass <= i.c.klass || s.waiting == 0 || s.proven || s.loading) return false;
+bool closed_for_maybe(Work& w, const Item& i) {
+  if (i.c.klass >= w.may_come) return false;
   const Time close = w.rules.unproven_close;
-  if (w.passed(s.last_arrival, close)) return false;
   if (i.open_now()) return w.passed(i.c.gate_since, (unproven_share - 1) * close);
   return i.c.gate.state == GateState::closed && !w.passed(i.c.gate_since, close);
 }
 
-bool closed_for_maybe(Work& w, const Item& i) {
-  return std::any_of(w.items().begin(), w.items().end(), [&](const Item& s) { return closed_for_maybe(w, i, s); });
-}
-
 // The service of a higher class for whose work this client stands aside although it fits.
-const Item* paused_for(Work& w, const Item& i) {
-  if (&i == w.holder) return nullptr;
-  for (const Item& s : w.items())
-    if (s.c.klass > i.c.klass && (s.open || &s == w.holder) && s.demands) return &s;
-  return nullptr;
+const Item* paused_for(const Work& w, const Item& i) {
+  return &i != w.holder && w.at_work && w.at_work->c.klass > i.c.klass ? w.at_work : nullptr;
 }
 
 // A client that was let go runs on the card; unless everything fits, nobody is let in beside it.
@@ -96,10 +87,16 @@ Reason closed_reason(Work& w, const Item& i) {
 }  // namespace
 
 void plan_gates(Work& w) {
-  for (Item& i : w.items()) i.open = i.let_go_now = false;
-  for (const Class klass : {Class::inference, Class::interactive, Class::training})
-    for (Item& i : w.items())
-      if (i.c.klass == klass) i.open = opens(w, i);
+  w.at_work = nullptr;
+  for (const Class klass : {Class::inference, Class::interactive, Class::training}) {
+    const Item* at_work = w.at_work;
+    for (Item& i : w.items()) {
+      if (i.c.klass != klass) continue;
+      i.open = opens(w, i);
+      if (!at_work && i.demands && (i.open || &i == w.holder)) at_work = &i;
+    }
+    w.at_work = at_work;
+  }
   for (Item& i : w.items()) i.let_go_now = must_let_go(i);
 }
 
@@ -108,12 +105,6 @@ void plan_reasons(Work& w) {
     if (i.let_go || i.let_go_now) i.reason = Reason::overdue;
     else i.reason = i.open ? open_reason(w, i) : closed_reason(w, i);
   }
-}
-
-bool threatened(Work& w, const Item& i) {
-  return std::any_of(w.items().begin(), w.items().end(), [&](const Item& s) {
-    return s.c.klass > i.c.klass && s.c.waiting > 0 && !w.passed(s.c.last_arrival, w.rules.linger_min);
-  });
 }
 
 }  // namespace lull::policy

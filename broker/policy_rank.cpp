@@ -141,6 +141,18 @@ void rank(Work& w, Item& i) {
   i.since = waits_since(i);
 }
 
+// Requests in flight that nothing has been done for yet, as the classes below them see them.
+void watch_arrivals(Work& w) {
+  w.comes = w.may_come = Class::training;
+  for (const Item& i : w.items()) {
+    const Client& c = i.c;
+    if (c.klass == Class::training || c.waiting == 0) continue;
+    if (c.klass > w.comes && !w.passed(c.last_arrival, w.rules.linger_min)) w.comes = c.klass;
+    const bool unproven = !c.proven && !c.loading;
+    if (unproven && c.klass > w.may_come && !w.passed(c.last_arrival, w.rules.unproven_close)) w.may_come = c.klass;
+  }
+}
+
 }  // namespace
 
 Work::Work(const State& state, Time at) : gpu(state.gpu), rules(state.rules), now(at) {
@@ -175,6 +187,7 @@ void measure(Work& w) {
     const Signed own = i.c.unevictable ? size(i.c.resident) : 0;
     i.too_big = !i.whole && size(i.c.needed) > w.room - pinned + own;
   }
+  watch_arrivals(w);
 }
 
 void rank(Work& w) {

@@ -69,6 +69,9 @@ struct Work {
   Item* holder = nullptr;
   Signed room = 0;            // for what can move: capacity less headroom, foreign and native memory
   Signed free = 0;            // not charged to anybody
+  Class comes = Class::training;     // a request for a service of this class is in flight and fresh: those below are armed
+  Class may_come = Class::training;  // one that may lead to nothing has just arrived
+  const Item* at_work = nullptr;     // of those that run and want to, one of the highest class; those below stand aside
   std::size_t count = 0;
   std::array<std::uint16_t, max_clients> order;  // of seats; filled by seat()
   union { std::array<Item, max_clients> storage; };  // uninitialised beyond count
@@ -107,7 +110,6 @@ void seat(Work&);
 void plan_gates(Work&);
 void plan_quotas(Work&);
 void plan_reasons(Work&);
-bool threatened(Work&, const Item&);         // a request may be about to take the card from it
 bool fills(const Work&, const Item&);        // has been given memory that it does not have yet
 
 }  // namespace lull::policy
