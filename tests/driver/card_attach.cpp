@@ -155,7 +155,8 @@ std::unique_ptr<Card> Card::attach(const std::string& path, std::uint64_t bytes,
     struct stat mine {}, now {};
     const bool current = ::fstat(fd, &mine) == 0 && ::stat(path.c_str(), &now) == 0 && mine.st_ino == now.st_ino;
     const bool entered = current && card->enter(path, fd, bytes, role, why);
-    (void)::close(fd);  // also gives up the lock
+    (void)::flock(fd, LOCK_UN);  // closing is not enough: the mapping keeps the open file
+    (void)::close(fd);
     if (entered) return card;
   }
   problem = "simulated card " + path + ": " + (why.empty() ? "it changes all the time" : why);

@@ -1,0 +1,129 @@
+// What the other processes of the tests do.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "tests/driver/test_support.h"
+
+namespace lull::sim::test {
+namespace {
+
+void say(const char* text) {
+  std::printf("%s\n", text);
+  std::fflush(stdout);
+}
+void await_release() { (void)std::getchar(); }
+
+int start(CUcontext* context) {
+  return cuInit(0) == CUDA_SUCCESS && cuCtxCreate_v2(context, 0, 0) == CUDA_SUCCESS ? 0 : 1;
+}
+
+// Holds 40 MiB until it is released or killed.
+int hold() {
+  CUcontext context = nullptr;
+  CUmemGenericAllocationHandle handle = 0;
+  const auto prop = device_memory();
+  if (start(&context) || cuMemCreate(&handle, 40 * MiB, &prop, 0) != CUDA_SUCCESS) return 1;
+  say("holding");
+  await_release();
+  return 0;
+}
+
+// Runs an endless kernel and does not wait for it.
+int spin() {
+  CUcontext context = nullptr;
+  if (start(&context)) return 1;
+  CUdeviceptr flag = 0;
+  OK(cuMemAlloc_v2(&flag, 4));
+  OK(cuMemsetD32_v2(flag, 0, 1));
+  OK(launch(kernel("spin"), 1, nullptr, {&flag}));
+  say("spinning");
+  await_release();
+  return 0;
+}
+
+// Copies 8 MiB to the device when told to.
+int copy() {
+  CUcontext context = nullptr;
+  CUdeviceptr d = 0;
+  void* host = nullptr;
+  if (start(&context)) return 1;
+  OK(cuMemAlloc_v2(&d, 8 * MiB));
+  OK(cuMemHostAlloc(&host, 8 * MiB, 0));
+  say("ready");
+  await_release();
+  OK(cuMemcpyHtoD_v2(d, host, 8 * MiB));
+  return 0;
+}
+
+// Forks after cuInit and tells what the child is answered.
+int fork_after_init() {
+  CUcontext context = nullptr;
+  CUdeviceptr d = 0;
+  if (start(&context)) return 1;
+  OK(cuMemAlloc_v2(&d, 64));
+  const pid_t child = ::fork();
+  if (child == 0) {
+    int count = 0;
+    std::size_t free = 0, total = 0;
+    const bool refused = cuDeviceGetCount(&count) == CUDA_ERROR_NOT_INITIALIZED && cuInit(0) == CUDA_ERROR_NOT_INITIALIZED &&
+                         cuMemGetInfo_v2(&free, &total) == CUDA_ERROR_NOT_INITIALIZED && cuMemFree_v2(d) == CUDA_ERROR_NOT_INITIALIZED;
+    ::_exit(refused ? 0 : 2);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  return status == 0 && cuMemFree_v2(d) == CUDA_SUCCESS ? 0 : 3;
+}
+
+int faults() {
+  CUcontext context = nullptr;
+  if (start(&context)) return 1;
+  const auto prop = device_memory();
+  CUmemGenericAllocationHandle handle = 0;
+  const CUresult first = cuMemCreate(&handle, granule, &prop, 0), second = cuMemCreate(&handle, granule, &prop, 0),
+                 third = cuMemCreate(&handle, granule, &prop, 0);
+  return first == CUDA_SUCCESS && second == CUDA_ERROR_OUT_OF_MEMORY && third == CUDA_SUCCESS ? 0 : 2;
+}
+
+int null_write() {
+  if (cuInit(0) != CUDA_SUCCESS) return 1;
+  *static_cast<volatile int*>(nullptr) = 1;
+  return 0;
+}
+
+// Ends with kernels and copies still running and everything still allocated.
+int exit_busy() {
+  if (const int failed = spin()) return failed;
+  CUdeviceptr d = 0;
+  void* host = nullptr;
+  CUstream s = nullptr;
+  OK(cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
+  OK(cuMemAlloc_v2(&d, 8 * MiB));
+  OK(cuMemHostAlloc(&host, 8 * MiB, 0));
+  for (int i = 0; i < 100; ++i) OK(cuMemcpyHtoDAsync_v2(d, host, 8 * MiB, s));
+  return 0;
+}
+
+}  // namespace
+
+int run_child_role(std::string_view role) {
+  // There is no test case around these assertions: a failed one ends the child.
+  doctest::Context context;
+  context.setAsDefaultForAssertsOutOfTestCases();
+  context.setAssertHandler([](const doctest::AssertData& data) {
+    if (!data.m_failed) return;
+    std::fprintf(stderr, "child: %s:%d: %s\n", data.m_file, data.m_line, data.m_expr);
+    ::_exit(9);
+  });
+  if (role == "hold") return hold();
+  if (role == "spin") return spin();
+  if (role == "copy") return copy();
+  if (role == "fork") return fork_after_init();
+  if (role == "faults") return faults();
+  if (role == "null-write") return null_write();
+  if (role == "exit-busy") return exit_busy();
+  return 64;
+}
+
+}  // namespace lull::sim::test
