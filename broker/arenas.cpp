@@ -46,7 +46,8 @@ std::optional<Growth> next_growth(std::span<const Backed> clients, const ArenaLi
     return Growth{c.id, bytes};
   };
   for (const auto& c : clients)
-    if (auto growth = try_for(c, std::min(c.needed, c.deficit) + c.chunk, limits.budget)) return growth;
+    if (c.deficit > 0)
+      if (auto growth = try_for(c, std::min(c.needed, c.deficit) + c.chunk, limits.budget)) return growth;
   for (const auto& c : clients)
     if (auto growth = try_for(c, c.needed + c.chunk, clients.size() == 1 ? limits.budget / 2 : limits.budget)) return growth;
   for (const auto& c : clients)

@@ -88,8 +88,15 @@ class Reader {
       if (section != sections.end()) read_section(*section, node, config);
       else if (key.str() == "gpu") read_gpu(node, config);
       else if (const auto* entry = find(sections.front().keys, key.str())) read_value(*entry, node, config);
+      else if (const char* home = home_of(key.str())) fail(node, fmt::format("\"{}\" belongs in [{}]", key.str(), home));
       else unknown(node, "key", key.str(), known);
     }
+  }
+
+  static const char* home_of(std::string_view key) {
+    for (const auto& section : config_sections())
+      if (*section.name && find(section.keys, key)) return section.name;
+    return find(card_keys(), key) ? "gpu" : nullptr;
   }
 
   void read_section(const Section& section, const toml::node& node, Config& config) {

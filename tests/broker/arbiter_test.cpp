@@ -1,0 +1,290 @@
+// One GPU with its clients in memory: pages, decisions, switch records. Time is a number.
+#include "broker/arbiter.h"
+
+#include <doctest/doctest.h>
+
+#include <memory>
+
+#include "broker/event_log.h"
+#include "nlohmann/json.hpp"
+
+using namespace lull;
+using policy::Bytes;
+using policy::ms;
+using policy::second;
+using policy::Time;
+
+namespace {
+
+constexpr Bytes mib = 1ull << 20;
+
+struct Heard final : Audience {
+  std::vector<Switch> switches, ends;
+  std::vector<Reason> stuck;
+  std::vector<Overdue> overdue;
+  void on_switch(const Card&, const Switch& s) override { switches.push_back(s); }
+  void on_lease_end(const Card&, const Switch& s) override { ends.push_back(s); }
+  void on_stuck(const Card&, const Who&, Reason r) override { stuck.push_back(r); }
+  void on_overdue(const Card&, const Who&, Overdue o) override { overdue.push_back(o); }
+};
+
+// A shim that does at once what its page asks for.
+struct Shim {
+  std::unique_ptr<DownPage> down = std::make_unique<DownPage>();
+  std::unique_ptr<UpPage> up = std::make_unique<UpPage>();
+  DownWriter writer{down.get()};
+  bool busy = false, stopped = false;
+  std::uint64_t passed = 0;
+
+  DownGpu& asked() { return down->gpu[0]; }
+  UpGpu& said() { return up->gpu[0]; }
+  void use(Bytes bytes) { said().needed = bytes; }
+
+  void act(Time now) {
+    if (stopped) return;
+    const auto gate = *parse_gate(asked().gate.load());
+    if (pack(gate) != said().seen_gate.load() && gate.state == GateState::closed && busy) ++said().wants;
+    said().seen_gate = pack(gate);
+    const auto word = asked().quota_plus_1.load();
+    said().seen_quota_plus_1 = word;
+    const Bytes quota = parse_limit(word).value_or(~0ull), needed = said().needed.load(), before = said().resident.load();
+    const Bytes after = std::min(needed, quota);
+    if (after < before) said().evicted_bytes += before - after;
+    if (after > before) said().restored_bytes += after - before;
+    said().resident = after;
+    const bool closed = gate.state == GateState::closed;
+    said().phase = pack(PhaseWord{gate.generation, closed ? Phase::drained : Phase::running});
+    if (closed || !busy || after < needed) return;
+    ++said().submissions;
+    if (passed != gate.generation) said().first_pass_ns = now;
+    passed = gate.generation;
+  }
+};
+
+struct Rig {
+  Heard heard;
+  Card card{Uuid{1}, 1024 * mib, {32 * mib, 32 * mib, 2}, {}};
+  Arbiter arbiter{card, rules(), heard};
+  Shim trainer, service;
+  Time now = 1000 * second;
+
+  static policy::Rules rules() {
+    policy::Rules r;
+    r.growth_headroom = 8 * mib;
+    r.keep_alive = 0;
+    r.loading_linger = 10 * ms;
+    return r;
+  }
+  void attach(policy::ClientId id, Class klass, Shim& shim, bool proven = true) {
+    REQUIRE(arbiter.attach({Who{id, static_cast<int>(100 + id), 0, klass, id == 1 ? "trainer" : "service"}, &shim.writer, &shim.up->gpu[0], 0,
+                            false, proven, false}, now));
+    arbiter.set_backing(id, 2048 * mib);
+    arbiter.step(now);
+  }
+  void turn() {
+    now += ms;
+    for (auto* shim : {&trainer, &service}) shim->act(now);
+    for (const policy::ClientId id : {1u, 2u}) REQUIRE(arbiter.refresh(id, now));
+    arbiter.step(now);
+  }
+  template <class F>
+  bool until(F&& f, int turns = 5000) {
+    for (int i = 0; i < turns; ++i) {
+      if (f()) return true;
+      turn();
+    }
+    return f();
+  }
+  // The trainer holds 80 % of the card and is busy; the service's 60 % are evicted.
+  void settle_in() {
+    trainer.use(800 * mib);
+    trainer.busy = true;
+    service.use(600 * mib);
+    attach(1, Class::training, trainer);
+    attach(2, Class::inference, service);
+    REQUIRE(until([&] { return trainer.said().submissions > 3; }));
+  }
+  void request() {
+    service.busy = true;
+    arbiter.arrived(2, now);
+    arbiter.requests(2, 1, now);
+    arbiter.step(now);
+  }
+  void answered() {
+    service.busy = false;
+    arbiter.requests(2, 0, now);
+    arbiter.step(now);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a card promises what is left beside contexts and headroom, in chunks of a sixty-fourth") {
+  const Card card{Uuid{}, 24ull << 30, {}, {}};
+  CHECK(card.total() == (24ull << 30) - 3 * 600'000'000 - (256ull << 20));
+  CHECK(card.chunk() == 128 * mib);
+  CHECK(Card{Uuid{}, 1024 * mib, {}, {}}.chunk() == 16 * mib);
+  CHECK(Card{Uuid{}, 64 * mib, {}, {}}.chunk() == 2 * mib);
+}
+
+TEST_CASE("a request takes the card from a trainer, and the trainer gets it back") {
+  Rig rig;
+  rig.settle_in();
+  const auto arrival = rig.now;
+  rig.request();
+  REQUIRE(rig.until([&] { return rig.service.said().submissions > 0; }));
+  CHECK(rig.service.said().resident == 600 * mib);
+  CHECK(parse_gate(rig.trainer.asked().gate.load())->state == GateState::closed);
+  REQUIRE(rig.until([&] { return !rig.heard.switches.empty() && rig.heard.switches.back().to.id == 2; }));
+  const auto there = rig.heard.switches.back();
+  CHECK(there.preemption());
+  REQUIRE(there.from.size() == 1);
+  CHECK(there.from[0].tenant == "trainer");
+  CHECK(there.seen == arrival);
+  CHECK(there.seen <= there.closed);
+  CHECK(there.closed <= there.drained);
+  CHECK(there.drained <= there.evicted);
+  CHECK(there.evicted <= there.restored);
+  CHECK(there.opened <= there.first_kernel);
+  CHECK(there.first_kernel >= there.restored - ms);
+  CHECK(there.evicted_bytes > 0);
+  CHECK(there.restored_bytes > 0);
+  const auto stopped_at = rig.trainer.said().submissions.load();
+  rig.answered();
+  REQUIRE(rig.until([&] { return rig.trainer.said().submissions > stopped_at; }));
+  REQUIRE(rig.until([&] { return rig.heard.switches.back().to.id == 1; }));
+  CHECK_FALSE(rig.heard.switches.back().preemption());
+  CHECK(rig.heard.ends.back().id == there.id);
+  CHECK(rig.arbiter.switches().preemptions() == 1);
+  CHECK(rig.arbiter.switches().round_trip() > 0);
+  CHECK(rig.arbiter.evicted_total() == rig.trainer.said().evicted_bytes + rig.service.said().evicted_bytes);
+}
+
+TEST_CASE("at no moment do the charges exceed the card") {
+  Rig rig;
+  rig.settle_in();
+  for (int round = 0; round < 5; ++round) {
+    rig.request();
+    for (int i = 0; i < 40; ++i) {
+      rig.turn();
+      Bytes sum = rig.arbiter.state().gpu.headroom;
+      for (const auto& c : rig.arbiter.state().clients) sum += policy::charge(c, rig.arbiter.state().gpu);
+      CHECK(sum <= rig.card.memory);
+    }
+    rig.answered();
+    REQUIRE(rig.until([&] { return rig.trainer.said().resident == 800 * mib; }));
+  }
+}
+
+TEST_CASE("when the service dies its lease passes on, and its memory only when its process is gone") {
+  Rig rig;
+  rig.settle_in();
+  rig.request();
+  REQUIRE(rig.until([&] { return rig.service.said().submissions > 0; }));
+  rig.service.stopped = true;
+  rig.arbiter.release(2, rig.now);
+  rig.arbiter.step(rig.now);
+  CHECK(rig.arbiter.state().clients.size() == 1);
+  CHECK(rig.arbiter.state().gpu.foreign >= 600 * mib);
+  const auto stopped_at = rig.trainer.said().submissions.load();
+  for (int i = 0; i < 50; ++i) rig.turn();
+  CHECK(rig.trainer.said().resident < 800 * mib);
+  rig.arbiter.buried(102);
+  CHECK(rig.arbiter.state().gpu.foreign == 0);
+  REQUIRE(rig.until([&] { return rig.trainer.said().submissions > stopped_at; }));
+  CHECK(rig.trainer.said().resident == 800 * mib);
+}
+
+TEST_CASE("a process that connects again brings its memory with it") {
+  Rig rig;
+  rig.settle_in();
+  rig.arbiter.release(1, rig.now);
+  CHECK(rig.arbiter.state().gpu.foreign >= 800 * mib);
+  Shim again;
+  again.use(800 * mib);
+  again.said().resident = 800 * mib;
+  REQUIRE(rig.arbiter.attach({Who{3, 101, 0, Class::training, "trainer"}, &again.writer, &again.up->gpu[0], 0, false, false, false}, rig.now));
+  CHECK(rig.arbiter.state().gpu.foreign == 0);
+  CHECK(rig.arbiter.state().clients.back().resident == 800 * mib);
+}
+
+TEST_CASE("memory of other programs is what NVML sees beyond the clients, and only while nothing moves") {
+  Rig rig;
+  rig.settle_in();
+  const auto mark = rig.arbiter.quiet_mark();
+  REQUIRE(mark);
+  rig.arbiter.set_used(*mark + 50 * mib, *mark);
+  CHECK(rig.arbiter.state().gpu.foreign == 50 * mib);
+  rig.arbiter.set_used(*mark + 70 * mib, *mark + 1);  // asked before something moved
+  CHECK(rig.arbiter.state().gpu.foreign == 50 * mib);
+  rig.arbiter.set_used(*mark - 1, *mark);
+  CHECK(rig.arbiter.state().gpu.foreign == 0);
+  rig.trainer.said().phase = pack(PhaseWord{0, Phase::moving});
+  REQUIRE(rig.arbiter.refresh(1, rig.now));
+  CHECK_FALSE(rig.arbiter.quiet_mark());
+}
+
+TEST_CASE("a service counts as starting until it listens, is quiet or has taken too long") {
+  Rig rig;
+  rig.arbiter.set_rules([] { auto r = Rig::rules(); r.loading_quiet = second; return r; }());
+  REQUIRE(rig.arbiter.attach({Who{2, 102, 0, Class::inference, "s"}, &rig.service.writer, &rig.service.up->gpu[0], 0, true, false, false}, rig.now));
+  CHECK(rig.arbiter.state().clients[0].loading);
+  SUBCASE("listens") { rig.arbiter.loaded(2); }
+  SUBCASE("quiet") {
+    rig.now += 2 * second;
+    REQUIRE(rig.arbiter.refresh(2, rig.now));
+  }
+  SUBCASE("too long") {
+    rig.service.said().submissions = 7;
+    rig.now += 400 * second;
+    REQUIRE(rig.arbiter.refresh(2, rig.now));
+  }
+  CHECK_FALSE(rig.arbiter.state().clients[0].loading);
+}
+
+TEST_CASE("a trainer that does not drain is let go of, and that is told") {
+  Rig rig;
+  rig.settle_in();
+  rig.trainer.stopped = true;
+  rig.request();
+  const auto gate = *parse_gate(rig.trainer.asked().gate.load());
+  REQUIRE(gate.state == GateState::closed);
+  rig.trainer.said().seen_gate = pack(gate);
+  rig.trainer.said().phase = pack(PhaseWord{gate.generation, Phase::overdue, Overdue::stream_busy});
+  REQUIRE(rig.until([&] { return !rig.heard.overdue.empty(); }));
+  CHECK(rig.heard.overdue[0] == Overdue::stream_busy);
+  CHECK(parse_gate(rig.trainer.asked().gate.load())->state == GateState::open);
+}
+
+TEST_CASE("before it stops the broker opens only what is whole") {
+  Rig rig;
+  rig.settle_in();
+  rig.request();
+  REQUIRE(rig.until([&] { return rig.service.said().submissions > 0; }));
+  rig.arbiter.open_what_is_whole(rig.now);
+  CHECK(parse_gate(rig.service.asked().gate.load())->state == GateState::open);
+  CHECK(parse_gate(rig.trainer.asked().gate.load())->state == GateState::closed);
+}
+
+TEST_CASE("a switch becomes one line of JSON with its phases") {
+  Switch s;
+  s.id = 7;
+  s.from.push_back({1, 11, 0, Class::training, "bad \xff name"});
+  s.to = {2, 22, 0, Class::inference, "faces"};
+  s.seen = 5;
+  s.closed = 9;
+  const auto line = dump(json_of(s));
+  CHECK(line.find('\n') == std::string::npos);
+  const auto back = nlohmann::json::parse(line);
+  CHECK(back["phases"]["closed"] == 9);
+  CHECK(back["phases"]["ended"].is_null());
+  CHECK(back["preemption"] == true);
+  CHECK(back["to"]["tenant"] == "faces");
+}
+
+TEST_CASE("the event log keeps the last thousand") {
+  EventLog log;
+  for (int i = 0; i < 1500; ++i) log.append({{"event", "x"}});
+  CHECK(log.lines().size() == EventLog::kept);
+  CHECK(nlohmann::json::parse(log.lines().back())["seq"] == 1500);
+}

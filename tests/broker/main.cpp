@@ -1,0 +1,14 @@
+// The arena maker runs its own program with --touch-arena; in these tests that is this one.
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <string_view>
+
+#include "broker/arenas.h"
+
+int main(int argc, char** argv) {
+  if (argc == 4 && std::string_view(argv[1]) == "--touch-arena")
+    return lull::touch_arena(std::atoi(argv[2]), std::strtoull(argv[3], nullptr, 10));
+  return doctest::Context(argc, argv).run();
+}
