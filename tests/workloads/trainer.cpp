@@ -27,7 +27,7 @@ struct Options {
   double fraction = 0.8;
   std::uint64_t steps = 0;  // 0: until told to stop
   double seconds = 0;       // 0: no limit
-  std::uint32_t window = 65536;
+  std::uint32_t window = 2u << 20;
   std::uint64_t print_every = 10;
   bool streams = false;
   std::string out, save_on_term, resume, progress;

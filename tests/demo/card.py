@@ -1,0 +1,27 @@
+"""Which card the demo runs on."""
+import json
+import subprocess
+import sys
+
+# In a process of its own: a driver keeps files and memory open in whoever initialises it.
+_PROBE = """
+import ctypes, json
+cuda = ctypes.CDLL("libcuda.so.1")
+device, total, name = ctypes.c_int(), ctypes.c_size_t(), ctypes.create_string_buffer(128)
+for call, *arguments in [(cuda.cuInit, 0), (cuda.cuDeviceGet, ctypes.byref(device), 0),
+                         (cuda.cuDeviceGetName, name, 128, device), (cuda.cuDeviceTotalMem_v2, ctypes.byref(total), device)]:
+    result = call(*arguments)
+    if result != 0:
+        raise SystemExit("the CUDA driver answers error %d" % result)
+print(json.dumps({"name": name.value.decode(), "bytes": total.value}))
+"""
+
+
+def real_card():
+    """(name, bytes) of the machine's GPU, or (None, why there is none)."""
+    probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, check=False, timeout=60)
+    if probe.returncode != 0:
+        lines = probe.stderr.strip().splitlines()
+        return None, lines[-1] if lines else "the CUDA driver cannot be used"
+    found = json.loads(probe.stdout)
+    return found["name"], found["bytes"]
