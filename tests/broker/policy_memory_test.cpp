@@ -60,6 +60,35 @@ TEST_CASE("all victims are chosen before the first byte moves, and a slow one is
   CHECK(quota(w, 1) == 30 * G);
 }
 
+TEST_CASE("less than a chunk is not given, unless it is the rest") {
+  World w = card();
+  w.state.gpu.chunk = 1 * G;
+  w.add(running(training, 79));
+  w.add(evicted(inference, 10));
+  w.ask();
+  blocked(w, 1);
+  w.ask();
+  all_drained(w);
+  w.ask();
+  all_drained(w);
+  Client& t = w.state.clients[0];
+  t.resident = 79 * G - G / 2;
+  w.ask();
+  CHECK(quota(w, 1) == 0);
+  t.resident = 78 * G;
+  w.ask();
+  CHECK(quota(w, 1) == 1 * G);
+  t.resident = 70 * G + G / 2;
+  w.ask();
+  CHECK(quota(w, 1) == 8 * G + G / 2);
+  t.resident = 70 * G;
+  w.ask();
+  CHECK(quota(w, 1) == 8 * G + G / 2);
+  t.resident = 69 * G;
+  w.ask();
+  CHECK(quota(w, 1) == 10 * G);
+}
+
 TEST_CASE("a service that grows on the card gets free memory at once, then more from those who are already drained") {
   World w = card();
   w.add(running(training, 60), {.busy = true});
@@ -102,7 +131,9 @@ TEST_CASE("foreign memory evicts nobody who has all he needs, and holds back who
   w.state.gpu.foreign = 30 * G;
   w.steps(5);
   CHECK(w.state.clients[0].resident == 60 * G);
+  CHECK(w.state.clients[1].resident == 10 * G);
   CHECK(gate(w, 0) == GateState::open);
+  CHECK(gate(w, 1) == GateState::closed);
 
   SUBCASE("a service that needs memory then gets it from the trainer, with what the others took") {
     w.state.clients[1].resident = w.state.clients[1].quota_high = 0;

@@ -116,6 +116,18 @@ TEST_CASE("a request in flight holds the lease against training, but not when it
   CHECK(has_lease(w, 0));
 }
 
+TEST_CASE("a request of a kind not proven yet holds the lease that its submission took") {
+  World w = trainer_and_service(60, 30);
+  w.arrive(1, false);
+  blocked(w, 1);
+  w.until([&] { return w.state.clients[1].whole_since != 0; }, 100);
+  wait(w, 20 * second);
+  CHECK(has_lease(w, 1));
+  w.answer(1);
+  wait(w, 2 * second);
+  CHECK(has_lease(w, 0));
+}
+
 TEST_CASE("an arrival that may be nothing closes the trainer's gate for 20 ms, and again only after two seconds") {
   World w = trainer_and_service(60, 30);
   w.arrive(1, false);
@@ -216,6 +228,32 @@ TEST_CASE("trainers that do not fit together take turns by quanta") {
   const auto before = w.actors[0].ran;
   CHECK(w.until([&] { return w.actors[0].ran > before; }, 700));
   CHECK(w.actors[1].ran >= 590);
+}
+
+TEST_CASE("trainers that fit together run together, and need no turns") {
+  World w = card();
+  w.step_time = 1 * second;
+  w.add(running(training, 30), {.busy = true});
+  w.add(running(training, 40), {.busy = true});
+  w.steps(3);
+  REQUIRE(has_lease(w, 0));
+  w.steps(2000);
+  CHECK(has_lease(w, 0));
+  CHECK(w.actors[0].ran == 2003);
+  CHECK(w.actors[1].ran == 2003);
+}
+
+TEST_CASE("who runs beside the holder is not displaced by a peer that would fit as well") {
+  World w = card();
+  w.add(evicted(training, 40));
+  blocked(w, 0);
+  w.now += 1 * second;
+  w.add(running(training, 30), {.busy = true});
+  w.add(running(training, 40), {.busy = true});
+  w.state.clients[1].lease_since = w.now;
+  w.steps(5);
+  CHECK(gate(w, 2) == GateState::open);
+  CHECK(w.state.clients[0].reason == Reason::peer_turn);
 }
 
 TEST_CASE("a turn that a request cut short is resumed before anybody else's") {
