@@ -338,20 +338,20 @@ struct Never {
 struct BothNumbers {
   template <class T>
   static bool of(T a, T b) {
-    return (a == a) & (b == b);
+    return a == a && b == b;
   }
 };
 struct OrderedNotEqual {
   template <class T>
   static bool of(T a, T b) {
-    return BothNumbers::of(a, b) & (a != b);
+    return BothNumbers::of(a, b) && a != b;
   }
 };
 template <class F>
 struct Unordered {
   template <class T>
   static bool of(T a, T b) {
-    return F::of(a, b) | !BothNumbers::of(a, b);
+    return F::of(a, b) || !BothNumbers::of(a, b);
   }
 };
 

@@ -5,6 +5,7 @@
 #include <csetjmp>
 #include <csignal>
 
+#include <algorithm>
 #include <numeric>
 
 #include "tests/driver/ptx/test_machine.h"
@@ -92,13 +93,16 @@ TEST_CASE("vectors are loaded and stored whole, in order and out of order") {
 }
 
 TEST_CASE("a vector load may overwrite its own address") {
-  const auto text =
-      kernel("mov.u64 %rd1, %a;\n ld.global.v2.u64 {%rd1, %rd2}, [%rd1];\n st.global.v2.u64 [%b], {%rd1, %rd2};");
-  alignas(16) u64 in[2] = {123, 456};
-  alignas(16) u64 out[2] = {};
-  REQUIRE(run_text(text, 1, 1, &in, &out) == Outcome::ok);
-  CHECK(out[0] == 123);
-  CHECK(out[1] == 456);
+  for (const u32 stride : {1U, 3U}) {  // neighbours, and not
+    CAPTURE(stride);
+    std::vector<u64> in(kThreads * 2 * 3), out(kThreads * 2);
+    std::iota(in.begin(), in.end(), u64{1000});
+    const auto text = kernel(
+        "mul.wide.u32 %rd3, %r0, 16; mad.lo.u64 %rd1, %rd3, " + std::to_string(stride) +
+        ", %a; ld.global.v2.u64 {%rd1, %rd2}, [%rd1]; add.u64 %rd3, %rd3, %b; st.global.v2.u64 [%rd3], {%rd1, %rd2};");
+    REQUIRE(run_text(text, 1, kThreads, in.data(), out.data()) == Outcome::ok);
+    for (u64 i = 0; i < out.size(); ++i) CHECK(out[i] == 1000 + i / 2 * 2 * stride + i % 2);
+  }
 }
 
 TEST_CASE("parameters have the layout of a C structure") {
@@ -158,7 +162,7 @@ TEST_CASE("variables of the module keep initial values, addresses and kind") {
   for (const Variable& variable : module.variables) {
     memory.emplace_back(variable.size / 8 + 1);
     addresses.push_back(reinterpret_cast<std::byte*>(memory.back().data()));
-    std::memcpy(addresses.back(), variable.initial.data(), variable.initial.size());
+    std::copy(variable.initial.begin(), variable.initial.end(), addresses.back());
   }
   std::vector<u32> out(4);
   const Arguments flat(out.data(), out.data());
@@ -208,7 +212,7 @@ TEST_CASE("every thread has local memory of its own") {
   const auto text = kernel(R"(
     .local .align 4 .b32 mine[8];
     mov.u64 %rd1, mine; cvta.local.u64 %rd2, %rd1; and.b32 %r1, %r0, 7; mul.wide.u32 %rd3, %r1, 4; add.u64 %rd4, %rd1, %rd3;
-    st.local.u32 [%rd4], %r0; st.local.u32 [mine], 5; add.u64 %rd5, %rd2, %rd3; ld.u32 %r2, [%rd5]; ld.local.u32 %r3, [mine+4];
+    st.local.u32 [%rd4], %r0; st.local.u32 [mine], 5; bar.sync 0; add.u64 %rd5, %rd2, %rd3; ld.u32 %r2, [%rd5]; ld.local.u32 %r3, [mine+4];
     add.u32 %r2, %r2, %r3; mul.wide.u32 %rd6, %r0, 4; add.u64 %rd6, %a, %rd6; st.global.u32 [%rd6], %r2;
   )");
   REQUIRE(run_text(text, 1, 300, out.data(), nullptr) == Outcome::ok);

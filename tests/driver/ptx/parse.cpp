@@ -132,4 +132,9 @@ bool ModuleParser::kernel() {
 
 std::variant<Module, Error> parse(std::string_view text) { return ModuleParser(text).parse(); }
 
+const Kernel* Module::find(std::string_view kernel) const {
+  const auto found = std::find_if(kernels.begin(), kernels.end(), [&](const Kernel& k) { return k.name == kernel; });
+  return found == kernels.end() ? nullptr : &*found;
+}
+
 }  // namespace lull::ptx

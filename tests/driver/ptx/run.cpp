@@ -1,6 +1,5 @@
-#include <algorithm>
 #include <cstdlib>
-#include <cstring>
+#include <new>
 
 #include "tests/driver/ptx/block.h"
 #include "tests/driver/ptx/ptx.h"
@@ -76,11 +75,6 @@ std::string_view name_of(Outcome outcome) {
     case Outcome::invalid: return "invalid launch";
   }
   return "unknown outcome";
-}
-
-const Kernel* Module::find(std::string_view kernel) const {
-  const auto found = std::find_if(kernels.begin(), kernels.end(), [&](const Kernel& k) { return k.name == kernel; });
-  return found == kernels.end() ? nullptr : &*found;
 }
 
 }  // namespace lull::ptx
