@@ -52,7 +52,7 @@ CUresult create_v4(CUcontext* context, CUctxCreateParams* parameters, unsigned f
 
 CUresult destroy(CUcontext context) {
   if (!gate::active_now()) return real::cuCtxDestroy_v2(context);
-  const Locked working(mover::work_mutex());
+  const mover::Rest rest;
   const CUresult result = real::cuCtxDestroy_v2(context);
   if (result == CUDA_SUCCESS) forget(context);
   return result;
@@ -64,7 +64,7 @@ CUresult primary_retain(CUcontext* context, CUdevice device) {
 
 CUresult primary_release(CUdevice device) {
   if (!gate::active_now()) return real::cuDevicePrimaryCtxRelease_v2(device);
-  const Locked working(mover::work_mutex());
+  const mover::Rest rest;
   const CUcontext context = primary_of(device);
   const CUresult result = real::cuDevicePrimaryCtxRelease_v2(device);
   if (result == CUDA_SUCCESS && context && !primary_alive(device)) forget(context);
@@ -73,7 +73,7 @@ CUresult primary_release(CUdevice device) {
 
 CUresult primary_reset(CUdevice device) {
   if (!gate::active_now()) return real::cuDevicePrimaryCtxReset_v2(device);
-  const Locked working(mover::work_mutex());
+  const mover::Rest rest;
   const CUcontext context = primary_of(device);
   const CUresult result = real::cuDevicePrimaryCtxReset_v2(device);
   if (result == CUDA_SUCCESS && context) forget(context);

@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <ctime>
 #include <pthread.h>
 
 #include "shim/backing.h"
@@ -152,6 +153,13 @@ void start() {
     log::line("no thread for the mover; this process can be paused but not evicted");
 }
 
-Mutex& work_mutex() { return the_work_mutex; }
+Rest::Rest() : held_(false) {
+  const timespec pause{0, 1'000'000};
+  for (int i = 0; i < 1000 && !(held_ = the_work_mutex.try_lock()); ++i) (void)::nanosleep(&pause, nullptr);
+}
+
+Rest::~Rest() {
+  if (held_) the_work_mutex.unlock();
+}
 
 }  // namespace lull::mover
