@@ -69,7 +69,7 @@ def bar(row, longest_ms, width):
         upto = round(end / longest_ms * width)
         cells += MARKS[name] * (upto - at)
         at = max(at, upto)
-    return cells or "#"
+    return cells[:-1] + "#"  # what is shorter than a cell still shows that it was answered
 
 
 def timelines(idle, requests):
@@ -86,20 +86,25 @@ def timelines(idle, requests):
     yield "        = gate open, until the first kernel    # computing the answer"
 
 
-def glance(steps, requests, begin_ns, end_ns):
-    """`steps`: (start_ns, end_ns) of the trainer's; `requests`: (sent_ns, answered_ns)."""
+def glance(steps, loading, requests, begin_ns, end_ns):
+    """Spans (from, to) of the trainer's steps, of the service's start and of the requests."""
     width = WIDTH - 9
     span = max(1, end_ns - begin_ns)
 
-    def paint(intervals, mark, at_least):
+    def paint(spans, mark, at_least):
         busy = [0.0] * width
-        for start, end in intervals:
+        for start, end in spans:
             first, last = (start - begin_ns) * width / span, (end - begin_ns) * width / span
             for cell in range(max(0, int(first)), min(width, int(last) + 1)):
                 busy[cell] += max(0.0, min(last, cell + 1) - max(first, cell))
-        return "".join(mark if share > at_least else "." for share in busy)
+        return [mark if share > at_least else "." for share in busy]
 
+    service = paint([loading], "L", 0.0)
+    for cell, mark in enumerate(paint(requests, "#", 0.0)):
+        if mark != ".":
+            service[cell] = mark
     yield " " * 9 + "0" + f"{span / 1e9:.0f} s".rjust(width - 1)
-    yield " trainer " + paint(steps, "=", 0.5)
-    yield " request " + paint(requests, "#", 0.0)
-
+    yield " trainer " + "".join(paint(steps, "=", 0.5))
+    yield " service " + "".join(service)
+    yield ""
+    yield "        = training    L the service starts    # a request, from sent to answered"

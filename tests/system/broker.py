@@ -9,6 +9,7 @@ from stage import Process, StageError, wait_until
 SMALL_CARD_CONFIG = """\
 [policy]
 keep_alive = "0s"
+min_hold = "0s"
 loading_linger = "100ms"
 growth_headroom = "8MiB"
 
@@ -21,6 +22,20 @@ slots = 3
 # Names of a switch's phases in its record, and in the demo's result.
 PHASE_NAMES = {"seen": "packet_seen", "closed": "gate_closed", "drained": "drained", "evicted": "evicted",
                "restored": "restored", "opened": "opened", "first_kernel": "first_kernel"}
+
+
+
+def phase_times(phases):
+    """When each phase of a switch's record was reached, by the demo's names."""
+    times = {PHASE_NAMES[k]: v for k, v in phases.items() if v and k in PHASE_NAMES}
+    # The gate may open while memory still comes in: the client holds itself back until all is there.
+    if "opened" in times and "restored" in times:
+        times["opened"] = max(times["opened"], times["restored"])
+    # The client tells of its last byte and of its first kernel; the broker may read of both at once.
+    for name in ("restored", "opened"):
+        if name in times and "first_kernel" in times:
+            times[name] = min(times[name], times["first_kernel"])
+    return times
 
 
 class Broker(Process):
@@ -104,7 +119,7 @@ class Broker(Process):
                     continue
                 phases = event["phases"]
                 if from_ns <= (phases["closed"] or 0) <= to_ns:
-                    return {PHASE_NAMES[k]: v for k, v in phases.items() if v and k in PHASE_NAMES}
+                    return phase_times(phases)
             return None
         try:  # the record is made when the broker next reads the client's page
             return wait_until(look, timeout_s, "a record of the switch")

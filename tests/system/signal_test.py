@@ -9,6 +9,7 @@ from stage import wait_until
 KEEPS = """\
 [policy]
 keep_alive = "10min"
+min_hold = "0s"
 loading_linger = "0s"
 growth_headroom = "8MiB"
 
