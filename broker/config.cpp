@@ -84,7 +84,7 @@ class Reader {
     known.emplace_back("gpu");
     for (const auto& section : sections.subspan(1)) known.emplace_back(section.name);
     for (const auto& [key, node] : file) {
-      const auto section = std::find_if(sections.begin() + 1, sections.end(), [&](const auto& s) { return key.str() == s.name; });
+      const auto section = std::find_if(sections.begin() + 1, sections.end(), [&name = key](const auto& s) { return name.str() == s.name; });
       if (section != sections.end()) read_section(*section, node, config);
       else if (key.str() == "gpu") read_gpu(node, config);
       else if (const auto* entry = find(sections.front().keys, key.str())) read_value(*entry, node, config);
