@@ -7,9 +7,9 @@ namespace lull::policy {
 namespace {
 
 constexpr Time longest_let_go = 60 * second;
-constexpr Time says_stuck = 60 * second;    // a client whose memory cannot be copied says so for this long first
-constexpr std::uint32_t stuck_count = 7;    // 0.5 s doubled seven times is about that minute
-constexpr int most_passes = 8;              // two are the rule: one that decides, one that finds nothing more
+constexpr Time says_stuck = 60 * second;  // a client whose memory cannot be copied says so for this long first
+constexpr std::uint32_t stuck_count = 7;  // 0.5 s doubled seven times is about that minute
+constexpr int most_passes = 8;            // two are the rule: one that decides, one that finds nothing more
 
 // Decisions are remembered at once, in the copies that the next pass looks at.
 struct Answer {

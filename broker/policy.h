@@ -3,11 +3,12 @@
 // The arbiter keeps a State for each GPU, asks decide() after every change and at the time it asked for, and applies
 // the answers. Times are CLOCK_MONOTONIC nanoseconds; sizes are bytes. One thread.
 //
-//   charge(client)   = max(quota it was last seen to obey, every quota sent since, resident) + max(native reserve, native)
-//   always           sum of charges + foreign <= capacity
-//   holder           the client that has the lease: its gate is open, its quota follows its needs
-//   victims          clients whose gate is closed and whose quota is lowered, only by what the holder lacks (the deficit)
-//   filler           the one client whose quota is above what it has resident; there is at most one
+//   charge    of a client: max(quota it was last seen to obey, every quota sent since, resident)
+//             + max(native reserve, native)
+//   always    sum of charges + foreign + headroom <= capacity
+//   holder    the client that has the lease: its gate is open, its quota follows its needs
+//   victims   clients whose gate is closed and whose quota is lowered, only by what the holder lacks (the deficit)
+//   filler    the one client whose quota is above what it has resident; there is at most one
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +21,7 @@
 
 namespace lull::policy {
 
-using Time = std::uint64_t;   // nanoseconds, CLOCK_MONOTONIC
+using Time = std::uint64_t;  // nanoseconds, CLOCK_MONOTONIC
 using Bytes = std::uint64_t;
 using ClientId = std::uint32_t;
 
@@ -38,10 +39,10 @@ struct Rules {
   Time loading_quiet = 30 * second;  // a starting service counts as loaded after this long without activity
   Time loading_max = 300 * second;
   Time loading_linger = 10 * second;
-  Time yield_idle = 50 * ms;         // a holder idle for this long yields to a waiting peer of its class
-  Time max_slice = 5 * second;       // a busy one yields after this long
-  Time exit_grace = 60 * second;     // what a program with a signal behind the gate gets, in all
-  Time overdue_retry = 500 * ms;     // doubled at each failure in a row, up to a minute
+  Time yield_idle = 50 * ms;             // a holder idle for this long yields to a waiting peer of its class
+  Time max_slice = 5 * second;           // a busy one yields after this long
+  Time exit_grace = 60 * second;         // what a program with a signal behind the gate gets, in all
+  Time overdue_retry = 500 * ms;         // doubled at each failure in a row, up to a minute
   Bytes growth_headroom = 256ull << 20;  // quota above what is needed, where the card has it to spare
   std::uint32_t armed_drain_limit_us = 2000;
 };
@@ -52,41 +53,41 @@ struct Client {
   Class klass = Class::training;
   // Sent by the broker.
   GateWord gate;
-  Time gate_since = 0;          // when the gate last changed its state
+  Time gate_since = 0;               // when the gate last changed its state
   std::uint32_t drain_limit_us = 0;  // last sent
-  std::optional<Bytes> quota;   // last sent; nothing: not managed yet, counted by what is resident
-  Bytes quota_high = 0;         // largest quota sent since (and including) the one last seen
+  std::optional<Bytes> quota;        // last sent; nothing: not managed yet, counted by what is resident
+  Bytes quota_high = 0;              // largest quota sent since (and including) the one last seen
   // Answered by the shim.
   GateWord seen_gate;
   PhaseWord phase;
   Bytes resident = 0, needed = 0, native = 0;
-  Time whole_since = 0;         // since when resident >= needed; 0: it is not. Idleness and slices count from here, else
-                                // two services that take longer to restore than a slice would swap for ever
-  bool wants = false;           // a submission waits at the closed gate
-  bool interrupted = false;     // a signal waited behind the closed gate; true until exit_grace is spent, so that a
-                                // program which saves its state in several bursts gets the card for each
+  Time whole_since = 0;      // since when resident >= needed; 0: it is not. Idleness and slices count from here, else
+                             // two services that take longer to restore than a slice would swap for ever
+  bool wants = false;        // a submission waits at the closed gate
+  bool interrupted = false;  // a signal waited behind the closed gate; true until exit_grace is spent, so that a
+                             // program which saves its state in several bursts gets the card for each
   Time wants_since = 0, interrupted_since = 0;
-  Time last_submission = 0;     // 0: none seen yet
-  Bytes backing = 0;            // host memory it has been given to evict to
-  bool unevictable = false;     // nothing of it can move (LULL_IPC=native)
+  Time last_submission = 0;  // 0: none seen yet
+  Bytes backing = 0;         // host memory it has been given to evict to
+  bool unevictable = false;  // nothing of it can move (LULL_IPC=native)
   // Requests seen by the kernel programs; all zero without them.
-  std::uint32_t waiting = 0;    // requests in flight
+  std::uint32_t waiting = 0;  // requests in flight
   Time last_arrival = 0, last_request_activity = 0;
-  bool proven = false;          // an arrival of this kind has led to GPU work before
+  bool proven = false;  // an arrival of this kind has led to GPU work before
   // Life.
   Time connected = 0;
-  bool loading = false;         // a service that has not yet listened, answered, or been quiet; the arbiter clears it
+  bool loading = false;  // a service that has not yet listened, answered, or been quiet; the arbiter clears it
   // Memory of earlier decisions, updated by remember() (never by decide itself).
-  Time lease_since = 0;         // != 0: has the lease
-  Time lease_ended = 0;         // when it last lost the lease
+  Time lease_since = 0;                // != 0: has the lease
+  Time lease_ended = 0;                // when it last lost the lease
   Reason lease_reason = Reason::none;  // why it was given the lease; overdue: it could not use its last one
-  Time exit_grace_spent = 0;    // in leases given for a signal
-  Time loading_spent = 0;       // in leases held while loading
-  Time turn_spent = 0;          // of a turn that somebody of a higher class cut short; it is resumed first
-  Time overdue_until = 0;       // let go after a failed drain; not to be paused again before this
-  std::uint32_t overdue_count = 0;  // in a row; the arbiter clears it when a drain succeeds
-  Reason reason = Reason::none;     // why gate and quota are as they are
-  Reason stuck = Reason::none;      // the last Stuck
+  Time exit_grace_spent = 0;           // in leases given for a signal
+  Time loading_spent = 0;              // in leases held while loading
+  Time turn_spent = 0;                 // of a turn that somebody of a higher class cut short; it is resumed first
+  Time overdue_until = 0;              // let go after a failed drain; not to be paused again before this
+  std::uint32_t overdue_count = 0;     // in a row; the arbiter clears it when a drain succeeds
+  Reason reason = Reason::none;        // why gate and quota are as they are
+  Reason stuck = Reason::none;         // the last Stuck
 };
 
 struct Gpu {
@@ -112,17 +113,47 @@ Bytes charge(const Client&, const Gpu&);
 Bytes free_now(const State&);  // capacity - headroom - foreign - sum of charges; 0 when negative
 
 // Decisions, in the order in which they are to be applied. Each carries its reason.
-struct SetGate { ClientId client; GateState state; Reason reason; };  // same state: only the reason is new, and the
-                                                                      // generation stays
-struct SetQuota { ClientId client; Bytes quota; Reason reason; };
-struct Arm { ClientId client; std::uint32_t drain_limit_us; };     // 0: loose
-struct TakeLease { ClientId client; Reason reason; };              // starts a lease; reason: what for
-struct EndLease { ClientId client; Reason reason; };               // peer_turn: its turn is over; overdue: it could not use it;
-                                                                   // else who cut it short
-struct LetGo { ClientId client; Time until; };                     // overdue: reopened, left alone until then
-struct Stuck { ClientId client; Reason reason; };                  // a wait that nothing will end by itself: say so;
-                                                                   // Reason::none: it has ended
-struct WakeAt { Time at; };                                        // ask again then at the latest
+
+// To the state the gate has already: only the reason is new, and the generation stays.
+struct SetGate {
+  ClientId client;
+  GateState state;
+  Reason reason;
+};
+struct SetQuota {
+  ClientId client;
+  Bytes quota;
+  Reason reason;
+};
+// 0: loose.
+struct Arm {
+  ClientId client;
+  std::uint32_t drain_limit_us;
+};
+// Starts a lease; the reason says what for.
+struct TakeLease {
+  ClientId client;
+  Reason reason;
+};
+// peer_turn: its turn is over; overdue: it could not use it; else who cut it short.
+struct EndLease {
+  ClientId client;
+  Reason reason;
+};
+// Overdue: reopened (by the SetGate that follows), and left alone until then.
+struct LetGo {
+  ClientId client;
+  Time until;
+};
+// A wait that nothing will end by itself: say so. Reason::none: it has ended.
+struct Stuck {
+  ClientId client;
+  Reason reason;
+};
+// Ask again then at the latest.
+struct WakeAt {
+  Time at;
+};
 using Decision = std::variant<SetGate, SetQuota, Arm, TakeLease, EndLease, LetGo, Stuck, WakeAt>;
 using Decisions = std::vector<Decision>;
 

@@ -4,7 +4,7 @@
 namespace lull::policy {
 namespace {
 
-constexpr Time exit_wait = 2 * second;    // the longest a signal waits for a running request
+constexpr Time exit_wait = 2 * second;  // the longest a signal waits for a running request
 
 // How long a holder may be idle, and how long it may be busy, before a waiting peer of its level gets the card.
 struct Turn {

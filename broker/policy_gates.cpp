@@ -22,7 +22,8 @@ const Item* paused_for(const Work& w, const Item& i) {
 // A client that was let go runs on the card; unless everything fits, nobody is let in beside it.
 bool somebody_stays_in(Work& w, const Item& h) {
   const bool has_room = h.whole || static_cast<Signed>(h.goal) - static_cast<Signed>(h.held()) <= w.free;
-  return !has_room && std::any_of(w.items().begin(), w.items().end(), [&](const Item& i) { return i.let_go && !i.seated; });
+  return !has_room &&
+         std::any_of(w.items().begin(), w.items().end(), [&](const Item& i) { return i.let_go && !i.seated; });
 }
 
 bool has_memory(Work& w, const Item& i) {
@@ -102,8 +103,10 @@ void plan_gates(Work& w) {
 
 void plan_reasons(Work& w) {
   for (Item& i : w.items()) {
-    if (i.let_go || i.let_go_now) i.reason = Reason::overdue;
-    else i.reason = i.open ? open_reason(w, i) : closed_reason(w, i);
+    if (i.let_go || i.let_go_now)
+      i.reason = Reason::overdue;
+    else
+      i.reason = i.open ? open_reason(w, i) : closed_reason(w, i);
   }
 }
 

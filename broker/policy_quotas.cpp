@@ -95,8 +95,10 @@ bool fills(const Work& w, const Item& i) {
 void plan_quotas(Work& w) {
   for (Item& i : w.items()) {
     const bool stays = runs(w, i) && i.quota_or_resident() < i.c.resident;  // its eviction is called off
-    if (i.evict > 0 && i.drained) set_quota(w, i, i.settled - i.evict);
-    else if (stays || !i.c.quota) set_quota(w, i, i.c.resident);
+    if (i.evict > 0 && i.drained)
+      set_quota(w, i, i.settled - i.evict);
+    else if (stays || !i.c.quota)
+      set_quota(w, i, i.c.resident);
   }
   const Fill fill = fill_in_order(w);
   if (fill.lacking) take_back(w, *fill.lacking);

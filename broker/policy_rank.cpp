@@ -52,7 +52,9 @@ Time last_activity(const Client& c) {
 }
 
 Level level_of(Class klass) {
-  return klass == Class::inference ? Level::inference : klass == Class::interactive ? Level::interactive : Level::training;
+  return klass == Class::inference     ? Level::inference
+         : klass == Class::interactive ? Level::interactive
+                                       : Level::training;
 }
 
 bool may_finish(Work& w, const Item& i) {
@@ -98,8 +100,10 @@ void rank_service(Work& w, Item& i) {
   const Client& c = i.c;
   i.demands = service_demands(w, i) || first_load(c);
   if (!i.demands && !(i.holds() && !w.passed(last_activity(c), linger(w, c)))) return;
-  if (!c.loading || proven_arrival(w, i)) i.level = level_of(c.klass);
-  else i.level = loads_too_long(w, i) ? Level::training : Level::loading;
+  if (!c.loading || proven_arrival(w, i))
+    i.level = level_of(c.klass);
+  else
+    i.level = loads_too_long(w, i) ? Level::training : Level::loading;
 }
 
 // A trainer always wants to run, unless it has been idle: then its next submission says so.
@@ -109,8 +113,10 @@ void rank_trainer(Work& w, Item& i) {
   const bool ran = c.last_submission != 0 && c.gate_since < c.last_submission + w.rules.min_hold;
   const bool begins = c.last_submission == 0 && !i.whole;
   i.demands = c.wants || grows(i) || runs;
-  if (i.demands || i.holds()) i.level = Level::training;
-  else if (!i.let_in() && (ran || begins)) i.level = Level::background;
+  if (i.demands || i.holds())
+    i.level = Level::training;
+  else if (!i.let_in() && (ran || begins))
+    i.level = Level::background;
 }
 
 bool stands_back(Work& w, const Item& i) {

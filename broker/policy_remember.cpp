@@ -50,8 +50,10 @@ void apply(Client&, const WakeAt&, Time) {}
 std::optional<ClientId> client_of(const Decision& decision) {
   return std::visit(
       [](const auto& d) -> std::optional<ClientId> {
-        if constexpr (requires { d.client; }) return d.client;
-        else return std::nullopt;
+        if constexpr (requires { d.client; })
+          return d.client;
+        else
+          return std::nullopt;
       },
       decision);
 }
@@ -63,7 +65,8 @@ void remember(Client& client, const Decision& decision, Time now) {
 void remember(State& state, const Decisions& decisions, Time now) {
   for (const Decision& d : decisions) {
     const auto id = client_of(d);
-    const auto named = std::find_if(state.clients.begin(), state.clients.end(), [id](const Client& c) { return c.id == id; });
+    const auto named =
+        std::find_if(state.clients.begin(), state.clients.end(), [id](const Client& c) { return c.id == id; });
     if (id && named != state.clients.end()) remember(*named, d, now);
   }
 }

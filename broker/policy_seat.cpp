@@ -49,8 +49,10 @@ void give_seats(Work& w) {
     const bool by_turn = group <= Group::running;
     i.seated = !i.too_big && (group == Group::holder || i.goal == 0 || ((by_turn || !full) && cost <= room));
     i.entitled = i.seated && by_turn;
-    if (i.seated) room -= cost;
-    else if (!by_turn) full = true;
+    if (i.seated)
+      room -= cost;
+    else if (!by_turn)
+      full = true;
   }
 }
 

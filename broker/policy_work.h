@@ -24,31 +24,31 @@ inline constexpr Time gives_up = 60 * second;  // a holder that cannot get its m
 // What a client wants, lowest first.
 enum class Level : std::uint8_t {
   none,
-  background,   // a trainer that was running when it was paused, but is not known to wait
+  background,  // a trainer that was running when it was paused, but is not known to wait
   training,
   loading,
   interactive,
   inference,
-  exit,         // a signal waits behind its gate
+  exit,  // a signal waits behind its gate
 };
 
 struct Item {
-  Client c;              // a copy: decisions are remembered in it as they are made
-  std::uint32_t index;   // order of connection
+  Client c;             // a copy: decisions are remembered in it as they are made
+  std::uint32_t index;  // order of connection
   // measure
-  Bytes goal;            // what it holds when it is whole
-  Bytes settled;         // what it will hold when it has done what was sent to it
+  Bytes goal;     // what it holds when it is whole
+  Bytes settled;  // what it will hold when it has done what was sent to it
   bool whole, drained, let_go, fixed, absent, too_big;
   // rank
   Level level;
-  bool demands;          // wants the card now, rather than lingering on it
-  Time since;            // first come, first served
+  bool demands;  // wants the card now, rather than lingering on it
+  Time since;    // first come, first served
   // seat
-  bool seated, entitled; // has a place; memory may be taken from others for it
-  Bytes evict;           // to be taken from it
+  bool seated, entitled;  // has a place; memory may be taken from others for it
+  Bytes evict;            // to be taken from it
   // plan
   bool open;
-  bool let_go_now;       // its drain has failed
+  bool let_go_now;  // its drain has failed
   std::optional<Bytes> quota;
   Reason reason;
 
@@ -65,16 +65,18 @@ struct Work {
   const Gpu& gpu;
   const Rules& rules;
   const Time now;
-  Time next = never;          // when an answer of passed() changes
+  Time next = never;  // when an answer of passed() changes
   Item* holder = nullptr;
-  Signed room = 0;            // for what can move: capacity less headroom, foreign and native memory
-  Signed free = 0;            // not charged to anybody
-  Class comes = Class::training;     // a request for a service of this class is in flight and fresh: those below are armed
+  Signed room = 0;                // for what can move: capacity less headroom, foreign and native memory
+  Signed free = 0;                // not charged to anybody
+  Class comes = Class::training;  // a request for a service of this class is in flight and fresh: those below are armed
   Class may_come = Class::training;  // one that may lead to nothing has just arrived
   const Item* at_work = nullptr;     // of those that run and want to, one of the highest class; those below stand aside
   std::size_t count = 0;
   std::array<std::uint16_t, max_clients> order;  // of seats; filled by seat()
-  union { std::array<Item, max_clients> storage; };  // uninitialised beyond count
+  union {
+    std::array<Item, max_clients> storage;
+  };  // uninitialised beyond count
 
   Work(const State& state, Time at);
   ~Work() {}
@@ -110,6 +112,6 @@ void seat(Work&);
 void plan_gates(Work&);
 void plan_quotas(Work&);
 void plan_reasons(Work&);
-bool fills(const Work&, const Item&);        // has been given memory that it does not have yet
+bool fills(const Work&, const Item&);  // has been given memory that it does not have yet
 
 }  // namespace lull::policy

@@ -7,7 +7,9 @@
 
 template <>
 struct doctest::StringMaker<std::vector<std::string>> {
-  static String convert(const std::vector<std::string>& words) { return fmt::format("\n    {}", fmt::join(words, "\n    ")).c_str(); }
+  static String convert(const std::vector<std::string>& words) {
+    return fmt::format("\n    {}", fmt::join(words, "\n    ")).c_str();
+  }
 };
 
 namespace lull::policy {
@@ -23,10 +25,7 @@ inline World card() {
 }
 
 // A client as it comes: not managed yet, all its memory on the card.
-inline Client running(Class klass, Bytes gib) {
-  return {.klass = klass, .resident = gib * G, .needed = gib * G};
-}
-
+inline Client running(Class klass, Bytes gib) { return {.klass = klass, .resident = gib * G, .needed = gib * G}; }
 
 inline Said asked(World& w) { return describe(w.ask(), w.now); }
 inline GateState gate(const World& w, std::size_t index) { return w.state.clients[index].gate.state; }
@@ -64,8 +63,8 @@ inline void wait(World& w, Time duration) {
   w.ask();
 }
 
-// A busy trainer that has had the card for an hour, and a service that was loaded before and has what memory the trainer
-// leaves to it; everything decided.
+// A busy trainer that has had the card for an hour, and a service that was loaded before and has what memory the
+// trainer leaves to it; everything decided.
 inline World trainer_and_service(Bytes trainer, Bytes service) {
   World w = card();
   w.add(running(training, trainer), {.busy = true});

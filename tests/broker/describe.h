@@ -21,7 +21,9 @@ inline std::string describe(const Decision& decision, Time now) {
       return fmt::format("quota {} {} ({})", d.client, gib(d.quota), name_of(d.reason));
     }
     std::string operator()(const Arm& d) const { return fmt::format("arm {} {}us", d.client, d.drain_limit_us); }
-    std::string operator()(const TakeLease& d) const { return fmt::format("lease {} ({})", d.client, name_of(d.reason)); }
+    std::string operator()(const TakeLease& d) const {
+      return fmt::format("lease {} ({})", d.client, name_of(d.reason));
+    }
     std::string operator()(const EndLease& d) const { return fmt::format("end {} ({})", d.client, name_of(d.reason)); }
     std::string operator()(const LetGo& d) const { return fmt::format("let go {} {}", d.client, later(d.until)); }
     std::string operator()(const Stuck& d) const { return fmt::format("stuck {} ({})", d.client, name_of(d.reason)); }

@@ -22,7 +22,8 @@ class Check {
       const Client* c = id ? find(*id) : nullptr;
       if (id && !c) return "names a client that does not exist";
       const Bytes before = c ? charge(*c, state_.gpu) : 0;
-      if (const auto* quota = std::get_if<SetQuota>(&d); quota && !may_have(*c, quota->quota)) return "lowers the quota of a client that has not drained";
+      if (const auto* quota = std::get_if<SetQuota>(&d); quota && !may_have(*c, quota->quota))
+        return "lowers the quota of a client that has not drained";
       if (const auto* gate = std::get_if<SetGate>(&d); gate && gate->reason == Reason::none) return "gives no reason";
       if (c) remember(*const_cast<Client*>(c), d, now_);
       if (c && charge(*c, state_.gpu) > before && fills(*c) && fillers() > 1) return "fills two clients";
@@ -40,8 +41,9 @@ class Check {
 
   static bool may_have(const Client& c, Bytes quota) {
     const bool lowers = quota < c.resident && (!c.quota || quota < *c.quota);
-    return !lowers || (c.gate.state == GateState::closed && c.seen_gate == c.gate && c.phase.generation == c.gate.generation &&
-                       c.phase.phase >= Phase::drained && c.phase.phase <= Phase::ready);
+    return !lowers ||
+           (c.gate.state == GateState::closed && c.seen_gate == c.gate && c.phase.generation == c.gate.generation &&
+            c.phase.phase >= Phase::drained && c.phase.phase <= Phase::ready);
   }
 
   Bytes sum() const {
@@ -65,7 +67,8 @@ class Check {
       leases += c.lease_since != 0;
       if (c.gate.state == GateState::unmanaged) return "leaves a client unmanaged";
       if (c.reason == Reason::none) return "leaves a client without a reason";
-      if (c.gate.state == GateState::open && *c.quota < c.resident && c.overdue_until <= now_) return "runs a client that is to be evicted";
+      if (c.gate.state == GateState::open && *c.quota < c.resident && c.overdue_until <= now_)
+        return "runs a client that is to be evicted";
     }
     if (leases > 1) return "gives the lease twice";
     return sharing();
@@ -73,7 +76,8 @@ class Check {
 
   // Open together only if they fit together (beside those who were let go).
   std::string sharing() const {
-    Bytes room = state_.gpu.capacity - std::min(state_.gpu.capacity, state_.gpu.foreign + state_.gpu.headroom), goals = 0;
+    Bytes room = state_.gpu.capacity - std::min(state_.gpu.capacity, state_.gpu.foreign + state_.gpu.headroom),
+          goals = 0;
     unsigned open = 0;
     for (const Client& c : state_.clients) {
       room -= std::min(room, std::max(c.native, state_.gpu.native_reserve));
@@ -91,8 +95,11 @@ class Check {
 class Chaos {
  public:
   Chaos(std::uint64_t seed, bool trace) : random_(seed), trace_(trace) {
-    w_.state.gpu = {.capacity = 80 * G, .native_reserve = any(0, 2) * (G / 2), .headroom = any(0, 2) * G,
-                    .chunk = (2ull << 20) << any(0, 6), .round_trip = any(0, 100) * ms};
+    w_.state.gpu = {.capacity = 80 * G,
+                    .native_reserve = any(0, 2) * (G / 2),
+                    .headroom = any(0, 2) * G,
+                    .chunk = (2ull << 20) << any(0, 6),
+                    .round_trip = any(0, 100) * ms};
     Rules& r = w_.state.rules;
     r.linger_min = any(1, 20) * ms;
     r.linger_max = r.linger_min + any(0, 50) * ms;
@@ -145,7 +152,8 @@ class Chaos {
       if (counted_new::count != allocated && again_.capacity() <= capacity_) return "allocates";
       capacity_ = again_.capacity();
       const bool only_wake = again_.size() == (wake ? 1 : 0) && (!wake || std::get_if<WakeAt>(&again_.back()));
-      if (!only_wake) return time == w_.now ? "decides more when asked again" : "is not woken for what it decides later";
+      if (!only_wake)
+        return time == w_.now ? "decides more when asked again" : "is not woken for what it decides later";
       if (wake && std::get<WakeAt>(again_.back()).at != at) return "changes its mind about when to be woken";
     }
     return "";
@@ -160,9 +168,13 @@ class Chaos {
     switch (any(0, 15)) {
       case 0: return one_in(4) ? w_.remove(i) : void();
       case 1: return w_.allocate(i, any(0, 60) * G);
-      case 2: case 3: case 4: a.busy = !a.busy; return;
-      case 5: case 6: return c.klass == training ? void() : w_.arrive(i, one_in(2));
-      case 7: case 8: return w_.answer(i);
+      case 2:
+      case 3:
+      case 4: a.busy = !a.busy; return;
+      case 5:
+      case 6: return c.klass == training ? void() : w_.arrive(i, one_in(2));
+      case 7:
+      case 8: return w_.answer(i);
       case 9: a.stopped = one_in(3) && !a.stopped; return;
       case 10: a.cannot = one_in(2) ? Overdue::none : static_cast<Overdue>(any(1, 5)); return;
       case 11: w_.state.gpu.foreign = one_in(2) ? 0 : any(0, 20) * G; return;
@@ -184,8 +196,10 @@ class Chaos {
     Client c{.klass = klass, .loading = klass != training && one_in(2)};
     if (one_in(2)) c.resident = c.needed = std::min<Bytes>(any(0, 30) * G, free_now(w_.state) / 2);
     c.unevictable = one_in(20);
-    w_.add(c, {.sees_after = static_cast<unsigned>(any(0, 3)), .drains_after = static_cast<unsigned>(any(1, 4)),
-               .moves = any(1, 20) * G, .busy = one_in(2)});
+    w_.add(c, {.sees_after = static_cast<unsigned>(any(0, 3)),
+               .drains_after = static_cast<unsigned>(any(1, 4)),
+               .moves = any(1, 20) * G,
+               .busy = one_in(2)});
   }
 
   // Nothing disturbs any more, services finish what they do, trainers go on: everybody who wants to run does.
@@ -209,7 +223,9 @@ class Chaos {
       if (all) return "";
     }
     for (std::size_t i = 0; i < ran.size(); ++i)
-      if (!served(i, ran[i])) return fmt::format("lets client {} wait for ever ({})", w_.state.clients[i].id, name_of(w_.state.clients[i].reason));
+      if (!served(i, ran[i]))
+        return fmt::format("lets client {} wait for ever ({})", w_.state.clients[i].id,
+                           name_of(w_.state.clients[i].reason));
     return "";
   }
 
@@ -227,10 +243,11 @@ class Chaos {
     fmt::print("\n");
     for (const Client& c : w_.state.clients) {
       const auto gib = [](Bytes b) { return static_cast<double>(b) / G; };
-      fmt::print("    {} {}{}{}{} gate {}/{} {} ({}) quota {:.2f} held {:.2f} resident {:.2f} needed {:.2f} native {:.2f}\n", c.id,
-                 name_of(c.klass), c.loading ? " loading" : "", c.wants ? " wants" : "", c.lease_since ? " LEASE" : "",
-                 name_of(c.gate.state), c.gate.generation - c.seen_gate.generation, name_of(c.phase.phase), name_of(c.reason),
-                 gib(c.quota.value_or(0)), gib(c.quota_high), gib(c.resident), gib(c.needed), gib(c.native));
+      fmt::print(
+          "    {} {}{}{}{} gate {}/{} {} ({}) quota {:.2f} held {:.2f} resident {:.2f} needed {:.2f} native {:.2f}\n",
+          c.id, name_of(c.klass), c.loading ? " loading" : "", c.wants ? " wants" : "", c.lease_since ? " LEASE" : "",
+          name_of(c.gate.state), c.gate.generation - c.seen_gate.generation, name_of(c.phase.phase), name_of(c.reason),
+          gib(c.quota.value_or(0)), gib(c.quota_high), gib(c.resident), gib(c.needed), gib(c.native));
     }
   }
 

@@ -17,8 +17,8 @@ TEST_CASE("a trainer alone runs, with headroom to grow") {
 TEST_CASE("a request for a service that fits pauses the trainer without moving memory or waiting for its drain") {
   World w = trainer_and_service(40, 20);
   w.arrive(1, true);
-  CHECK(asked(w) == Said{"end 1 (request)", "lease 2 (request)", "close 1 (request)", "arm 1 2000us", "open 2 (request)",
-                         "wake +1000ms"});
+  CHECK(asked(w) == Said{"end 1 (request)", "lease 2 (request)", "close 1 (request)", "arm 1 2000us",
+                         "open 2 (request)", "wake +1000ms"});
   w.actors[1].busy = true;
   w.steps(5);
   CHECK(w.actors[1].ran == 5);
@@ -69,8 +69,7 @@ TEST_CASE("when a lease has lingered its time the trainer's gate opens at once, 
   w.now += 1 * second - 1;
   CHECK(asked(w) == Said{"wake +1e-06ms"});
   w.now += 1;
-  CHECK(asked(w) == Said{"end 2 (lull)", "lease 1 (lull)", "close 2 (lull)", "open 1 (draining)",
-                         "wake +10000ms"});
+  CHECK(asked(w) == Said{"end 2 (lull)", "lease 1 (lull)", "close 2 (lull)", "open 1 (draining)", "wake +10000ms"});
   Client& s = w.state.clients[1];
   s.seen_gate = s.gate;
   s.quota_high = 30 * G;

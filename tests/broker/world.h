@@ -11,16 +11,16 @@ namespace lull::policy {
 
 // What is behind one client: the program and its shim.
 struct Actor {
-  unsigned sees_after = 0;    // steps until a word is read
-  unsigned drains_after = 1;  // steps from closed to drained
-  Bytes moves = 1ull << 30;   // bytes a step
-  bool busy = false;          // has GPU work to submit at every step
-  bool stopped = false;       // SIGSTOP: answers nothing
+  unsigned sees_after = 0;         // steps until a word is read
+  unsigned drains_after = 1;       // steps from closed to drained
+  Bytes moves = 1ull << 30;        // bytes a step
+  bool busy = false;               // has GPU work to submit at every step
+  bool stopped = false;            // SIGSTOP: answers nothing
   Overdue cannot = Overdue::none;  // why it cannot drain, or cannot copy
 
   std::optional<Bytes> seen_quota;
   unsigned gate_age = 0, quota_age = 0, closed_age = 0;
-  std::uint64_t ran = 0;      // steps in which its work ran on the card
+  std::uint64_t ran = 0;  // steps in which its work ran on the card
 };
 
 class World {
@@ -29,7 +29,7 @@ class World {
   std::vector<Actor> actors;  // beside state.clients
   Time now = 1000 * second;
   Time step_time = 1 * ms;
-  Decisions last;             // of the last decide()
+  Decisions last;  // of the last decide()
 
   Client& add(Client client, Actor actor = {}) {
     client.id = next_id_++;
@@ -68,8 +68,10 @@ class World {
   void allocate(std::size_t index, Bytes needed) {
     Client& c = state.clients[index];
     c.needed = needed;
-    if (c.resident > needed) c.resident = needed;
-    else c.resident = std::max(c.resident, std::min(needed, actors[index].seen_quota.value_or(c.resident)));
+    if (c.resident > needed)
+      c.resident = needed;
+    else
+      c.resident = std::max(c.resident, std::min(needed, actors[index].seen_quota.value_or(c.resident)));
     settle(c);
   }
 
@@ -106,7 +108,8 @@ class World {
   void see(Client& c, Actor& a) {
     if (c.seen_gate != c.gate && ++a.gate_age > a.sees_after) {
       c.seen_gate = c.gate;
-      c.phase = {c.gate.generation, c.gate.state == GateState::closed ? Phase::draining : Phase::running, Overdue::none};
+      c.phase = {c.gate.generation, c.gate.state == GateState::closed ? Phase::draining : Phase::running,
+                 Overdue::none};
       a.gate_age = a.closed_age = 0;
     }
     if (c.quota && (a.seen_quota != c.quota || c.quota_high != *c.quota) && ++a.quota_age > a.sees_after) {
@@ -135,8 +138,10 @@ class World {
     if (!a.seen_quota) return;
     const Bytes quota = *a.seen_quota;
     if (quota < c.resident && !c.unevictable && c.seen_gate == c.gate && c.phase.phase >= Phase::drained) {
-      if (a.cannot == Overdue::none) c.resident -= std::min(a.moves, chunks_up(c.resident - quota, c.resident));
-      else c.phase = {c.seen_gate.generation, Phase::overdue, a.cannot};
+      if (a.cannot == Overdue::none)
+        c.resident -= std::min(a.moves, chunks_up(c.resident - quota, c.resident));
+      else
+        c.phase = {c.seen_gate.generation, Phase::overdue, a.cannot};
     } else if (quota > c.resident && c.needed > c.resident) {
       c.resident += std::min({a.moves, quota - c.resident, c.needed - c.resident});
     }
@@ -149,8 +154,10 @@ class World {
   }
 
   void settle(Client& c) const {
-    if (c.resident < c.needed) c.whole_since = 0;
-    else if (c.whole_since == 0) c.whole_since = now;
+    if (c.resident < c.needed)
+      c.whole_since = 0;
+    else if (c.whole_since == 0)
+      c.whole_since = now;
   }
 
   // A program with work submits it: it runs if the gate is open and its memory is there.
