@@ -291,6 +291,10 @@ TEST_CASE("a misaligned address ends the launch before memory is touched") {
   CHECK(run_text(kernel("atom.global.add.u64 %rd1, [%a+4], 1;"), 1, 1, memory.data(), nullptr) == Outcome::misaligned);
   CHECK(run_text(kernel("add.u64 %a, %a, 1; @%p1 st.global.u32 [%a], 7;"), 1, 64, memory.data(), nullptr) ==
         Outcome::ok);
+  const auto odd_offset = kernel(
+      "mul.wide.u32 %rd1, %r0, 2; add.u64 %rd1, %a, %rd1; and.b32 %r2, %r0, 3; setp.ne.u32 %p1, %r2, 1; @%p1 "
+      "st.global.u32 [%rd1], 7;");
+  CHECK(run_text(odd_offset, 1, 8, memory.data(), nullptr) == Outcome::misaligned);
   CHECK(memory == before);
 }
 
@@ -302,6 +306,14 @@ TEST_CASE("an address outside shared or local memory ends the launch") {
   CHECK(run_text(kernel(".local .b32 s[4]; mul.wide.u32 %rd1, %r0, 4; ld.local.u32 %r1, [%rd1];"), 1, 5, nullptr,
                  nullptr) == Outcome::bad_address);
   CHECK(run_text(kernel("ld.shared.u8 %r1, [0];"), 1, 1, nullptr, nullptr) == Outcome::bad_address);
+  // Lanes 0, 2 and 4 of five: the last one is outside.
+  const auto even = [](std::string_view bytes) {
+    return kernel(".shared .b8 s[" + std::string(bytes) +
+                  "]; mov.u32 %r1, s; mad.lo.u32 %r1, %r0, 4, %r1; and.b32 %r2, %r0, 1; setp.eq.u32 %p1, %r2, 0; @%p1 "
+                  "st.shared.u32 [%r1], 1;");
+  };
+  CHECK(run_text(even("20"), 1, 5, nullptr, nullptr) == Outcome::ok);
+  CHECK(run_text(even("16"), 1, 5, nullptr, nullptr) == Outcome::bad_address);
   CHECK(run_text(kernel(".shared .b32 s[4]; st.shared.u32 [s+12], 1;"), 1, 1, nullptr, nullptr) == Outcome::ok);
 }
 
