@@ -1,5 +1,7 @@
 // cuMemAlloc and its like: physical memory with an address. Up to 1 MiB it comes out of slabs of one granule, as the
 // driver packs small allocations; above that it has granules of its own.
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <map>
 
@@ -132,6 +134,11 @@ void free_memory_of(Context& context) {
     const auto entry = it++;
     if (entry->second.context == &context) release_entry(entry);
   }
+  std::erase_if(all.host, [&](const auto& range) {
+    if (range.second.context != &context) return false;
+    if (range.second.kind == HostKind::allocated) (void)::munmap(reinterpret_cast<void*>(range.first), whole_pages(range.second.bytes));
+    return true;
+  });
 }
 
 }  // namespace lull::sim

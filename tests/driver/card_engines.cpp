@@ -65,15 +65,16 @@ bool Card::begin_compute() {
   }
   engine.since_ns.store(now_ns(), std::memory_order_relaxed);
   engine.last.store(me, std::memory_order_relaxed);
+  // Whoever let us go first sleeps on the word too. With no waiter nobody does; a lost wake costs one look_again_ns.
+  if (engine.waiter.load(std::memory_order_relaxed) != 0) wake_all(engine.holder);
   (void)engine.waiter.compare_exchange_strong(me, 0);
-  wake_all(engine.holder);  // the one that let us go first
   return true;
 }
 
 void Card::end_compute() {
   file_->compute.since_ns.store(UINT64_MAX, std::memory_order_relaxed);  // nobody holds it too long
   file_->compute.holder.store(0, std::memory_order_release);             // seen by the next begin_compute
-  wake_all(file_->compute.holder);
+  if (file_->compute.waiter.load(std::memory_order_relaxed) != 0) wake_all(file_->compute.holder);
 }
 
 }  // namespace lull::sim

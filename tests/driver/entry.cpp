@@ -78,7 +78,10 @@ CUresult become_initialised(CUresult (*start)()) {
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   void* at = ::mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED || ::madvise(at, page, MADV_WIPEONFORK) != 0) return CUDA_ERROR_OPERATING_SYSTEM;
-  if (const CUresult failed = start()) return failed;
+  if (const CUresult failed = start()) {
+    (void)::munmap(at, page);
+    return failed;
+  }
   auto* word = new (at) std::atomic<std::uint32_t>(1);
   wiped_at_fork.store(word, std::memory_order_release);
   return CUDA_SUCCESS;

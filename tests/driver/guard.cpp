@@ -8,19 +8,28 @@ namespace lull::sim {
 namespace {
 
 __attribute__((tls_model("initial-exec"))) thread_local constinit GuardFrame* current = nullptr;
+__attribute__((tls_model("initial-exec"))) thread_local constinit bool passing_on = false;
 struct sigaction before_segv, before_bus;
 
+// As if we had never been here: the instruction faults again and the default ends the process.
+void stand_aside(int signal) {
+  struct sigaction standard {};
+  standard.sa_handler = SIG_DFL;
+  ::sigaction(signal, &standard, nullptr);
+}
+
 void pass_on(const struct sigaction& before, int signal, siginfo_t* info, void* where) {
+  // A program that put its handler over ours calls ours from it, and ours calls it: once round is enough.
+  if (passing_on) return stand_aside(signal);
+  passing_on = true;
   if (before.sa_flags & SA_SIGINFO) {
     before.sa_sigaction(signal, info, where);
   } else if (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN) {
-    // As if we had never been here: the instruction faults again and the default ends the process.
-    struct sigaction standard {};
-    standard.sa_handler = SIG_DFL;
-    ::sigaction(signal, &standard, nullptr);
+    stand_aside(signal);
   } else {
     before.sa_handler(signal);
   }
+  passing_on = false;
 }
 
 void on_fault(int signal, siginfo_t* info, void* where) {

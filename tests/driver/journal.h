@@ -18,7 +18,7 @@ enum class Kind : std::uint16_t {
   copy_h2d = 2,  // the copy engine towards the device: `address` is the device's
   copy_d2h = 3,  // the copy engine towards the host: `address` is the device's
   copy_d2d = 4,  // within the card
-  kernel = 5,    // the compute engine: `bytes` is the number of threads
+  kernel = 5,    // the compute engine: `address` is the CUfunction, `bytes` the number of threads
   memset = 6,
 };
 

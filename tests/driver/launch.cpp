@@ -99,7 +99,7 @@ CUresult perform(const Prepared& prepared, Running& running) {
   const auto& [grid, block, shared, cooperative] = prepared.shape;
   const std::uint64_t threads = std::uint64_t{grid[0]} * grid[1] * grid[2] * block[0] * block[1] * block[2];
   journal_write({.start_ns = start_ns, .end_ns = running.end_ns, .pid = 0, .tid = 0, .kind = Kind::kernel, .function = 0xffff,
-                 .result = result, .address = reinterpret_cast<std::uintptr_t>(prepared.function->kernel), .bytes = threads,
+                 .result = result, .address = reinterpret_cast<std::uintptr_t>(prepared.function.get()), .bytes = threads,
                  .written_ns = 0, .device = static_cast<std::uint32_t>(running.device.ordinal), .stream = running.stream_number});
   return result;
 }

@@ -37,23 +37,24 @@ TEST_CASE("every name of the toolkit's headers is exported") {
 TEST_CASE("cuGetProcAddress gives each version of each name at its own version and until the next") {
   std::map<std::string, std::map<int, std::string>> legacy, per_thread;
   for (const Row& row : rows) (*row.suffix ? per_thread : legacy)[row.base][row.since] = row.symbol;
-  for (const auto& [base, versions] : legacy) {
+  for (const auto& entry : legacy) {
+    const auto& versions = entry.second;
     for (auto it = versions.begin(); it != versions.end(); ++it) {
       const auto next = std::next(it);
       for (const int version : {it->first, next == versions.end() ? CUDA_VERSION : next->first - 1}) {
         void* found = nullptr;
         CUdriverProcAddressQueryResult status{};
-        OK(cuGetProcAddress_v2(base.c_str(), &found, version, 0, &status));
-        CHECK_MESSAGE(found == exported(it->second.c_str()), base, " at ", version);
+        OK(cuGetProcAddress_v2(entry.first.c_str(), &found, version, 0, &status));
+        CHECK_MESSAGE(found == exported(it->second.c_str()), entry.first, " at ", version);
         CHECK_EQ(status, CU_GET_PROC_ADDRESS_SUCCESS);
       }
     }
   }
-  for (const auto& [base, versions] : per_thread) {
-    for (const auto& [since, symbol] : versions) {
+  for (const auto& entry : per_thread) {
+    for (const auto& version : entry.second) {
       void* found = nullptr;
-      OK(cuGetProcAddress_v2(base.c_str(), &found, since, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, nullptr));
-      CHECK_MESSAGE(found == exported(symbol.c_str()), base, " at ", since);
+      OK(cuGetProcAddress_v2(entry.first.c_str(), &found, version.first, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, nullptr));
+      CHECK_MESSAGE(found == exported(version.second.c_str()), entry.first, " at ", version.first);
     }
   }
 }

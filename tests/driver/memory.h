@@ -54,6 +54,8 @@ struct Allocation {
 };
 
 enum class HostKind { allocated, registered };
+inline constexpr std::size_t host_page_bytes = 4096;
+inline std::size_t whole_pages(std::size_t bytes) { return (bytes + host_page_bytes - 1) / host_page_bytes * host_page_bytes; }
 struct HostRange {
   std::size_t bytes;
   HostKind kind;
@@ -103,6 +105,7 @@ Touch classify(std::uintptr_t address, std::size_t bytes, CUmemAccess_flags need
 std::uintptr_t allocate(Context& context, std::size_t bytes, AllocationKind kind);
 // False: no such allocation of that base address.
 bool release(std::uintptr_t base);
+// What goes with a context: its allocations, page-locked memory and registrations; not what cuMemCreate made.
 void free_memory_of(Context& context);
 
 }  // namespace lull::sim

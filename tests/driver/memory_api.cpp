@@ -10,7 +10,6 @@
 namespace lull::sim::api {
 namespace {
 
-constexpr std::size_t page_bytes = 4096;
 constexpr std::size_t pitch_alignment = 512;
 
 CUresult allocate_for_caller(CUdeviceptr* dptr, std::size_t bytes, AllocationKind kind) {
@@ -22,13 +21,11 @@ CUresult allocate_for_caller(CUdeviceptr* dptr, std::size_t bytes, AllocationKin
   return *dptr ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-std::size_t whole_pages(std::size_t bytes) { return (bytes + page_bytes - 1) / page_bytes * page_bytes; }
-
 // Whether the program has memory there at all.
 bool present(void* p, std::size_t bytes) {
-  const auto start = reinterpret_cast<std::uintptr_t>(p) / page_bytes * page_bytes;
+  const auto start = reinterpret_cast<std::uintptr_t>(p) / host_page_bytes * host_page_bytes;
   const auto end = reinterpret_cast<std::uintptr_t>(p) + bytes;
-  std::vector<unsigned char> resident((end - start + page_bytes - 1) / page_bytes);
+  std::vector<unsigned char> resident((end - start + host_page_bytes - 1) / host_page_bytes);
   return ::mincore(reinterpret_cast<void*>(start), end - start, resident.data()) == 0;
 }
 

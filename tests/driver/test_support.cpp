@@ -18,11 +18,16 @@ TestContext::~TestContext() { (void)cuCtxDestroy_v2(handle); }
 CUmemAllocationProp device_memory() {
   CUmemAllocationProp prop{};
   prop.type = CU_MEM_ALLOCATION_TYPE_PINNED;
-  prop.location = {CU_MEM_LOCATION_TYPE_DEVICE, {0}};
+  prop.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
   return prop;
 }
 
-CUmemAccessDesc device_access(CUmemAccess_flags flags) { return {{CU_MEM_LOCATION_TYPE_DEVICE, {0}}, flags}; }
+CUmemAccessDesc device_access(CUmemAccess_flags flags) {
+  CUmemAccessDesc access{};
+  access.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+  access.flags = flags;
+  return access;
+}
 
 CUmemGenericAllocationHandle create(std::size_t bytes) {
   CUmemGenericAllocationHandle handle = 0;

@@ -164,7 +164,7 @@ TEST_CASE("access is set for ranges that are fully mapped, over several handles"
   const auto a = create(granule), b = create(granule);
   const auto access = device_access();
   unsigned long long flags = 9;
-  const CUmemLocation location{CU_MEM_LOCATION_TYPE_DEVICE, {0}};
+  const CUmemLocation location = access.location;
   OK(cuMemMap(at, granule, 0, a, 0));
   OK(cuMemGetAccess(&flags, &location, at));
   CHECK_EQ(flags, CU_MEM_ACCESS_FLAGS_PROT_NONE);
