@@ -54,6 +54,12 @@ class Client {
   bool count_ring() { return ++rings_ <= 64; }
   bool next_window();  // true: rings had been too many in the last one
 
+  // Why it will be refused when it says hello: answered earlier, it might find the answer only after an error.
+  struct Refusal {
+    std::string sentence;
+    std::uint32_t retry_ms;
+  };
+  std::optional<Refusal> refusal;
   Source socket_source, pidfd_source, doorbell_source;
 
  private:

@@ -57,12 +57,16 @@ void Reception::admit(Fd socket, Class klass) {
   if (!peer) return log::warning("refused why=\"{}: {}\"", peer.error().what, std::strerror(peer.error().code));
   auto pidfd = pidfd_of(socket.get(), *peer);
   const bool seen = peer->pid != 0 && pidfd;
+  const auto of_user = count_of(peer->uid);
+  // Who is over the limit is told so, but not without a limit of its own.
+  if (clients_.size() >= most_clients || of_user >= 2 * config_.clients_per_uid)
+    return log::warning("refused pid={} uid={} why=\"far too many connections\"", peer->pid, peer->uid);
   auto owned = std::make_unique<Client>(std::move(socket), seen ? std::move(*pidfd) : Fd(), *peer, klass, next_id_++, now_ns());
   Client& client = *owned;
-  if (!seen) return refuse(client, "lulld cannot see this process; it must run in the host's pid namespace or below", 0);
-  if (count_of(peer->uid) >= config_.clients_per_uid)
-    return refuse(client, fmt::format("too many clients of uid {}: {} (limits.clients_per_uid)", peer->uid, config_.clients_per_uid), retry_ms);
-  if (clients_.size() >= most_clients) return refuse(client, fmt::format("too many clients: {}", most_clients), retry_ms);
+  if (!seen)
+    client.refusal = {"lulld cannot see this process; it must run in the host's pid namespace or below", 0};
+  else if (of_user >= config_.clients_per_uid)
+    client.refusal = {fmt::format("too many clients of uid {}: {} (limits.clients_per_uid)", peer->uid, config_.clients_per_uid), retry_ms};
   clients_.emplace(client.who().id, std::move(owned));
   if (const auto status = watch(client); !status) {
     log::error("drop pid={} uid={} why=\"{}: {}\"", peer->pid, peer->uid, status.error().what, std::strerror(status.error().code));
@@ -75,6 +79,7 @@ Status Reception::watch(Client& client) {
   auto socket = loop_.io(client.socket(), EPOLLIN, Urgency::normal, [this, &client](std::uint32_t) { on_packet(client); });
   if (!socket) return socket.error();
   client.socket_source = std::move(*socket);
+  if (client.pidfd() < 0) return Done{};  // not to be seen: it is only waiting for its refusal
   auto pidfd = loop_.io(client.pidfd(), EPOLLIN, Urgency::client, [this, &client](std::uint32_t) { on_pidfd(client); });
   if (!pidfd) return pidfd.error();
   client.pidfd_source = std::move(*pidfd);
@@ -107,6 +112,7 @@ void Reception::on_packet(Client& client) {
 
 void Reception::on_hello(Client& client, const Hello& hello) {
   if (client.welcomed()) return drop(client, "second hello");
+  if (client.refusal) return refuse(client, client.refusal->sentence, client.refusal->retry_ms);
   if (!common_minor(hello.major, hello.minor))
     return refuse(client, fmt::format("liblull speaks protocol {}.{}, lulld {}.{}; install the same version of both and restart the program",
                                       hello.major, hello.minor, protocol_major, protocol_minor), 0);

@@ -1,0 +1,211 @@
+// The life of lulld itself: start, refusal, reload, stop, kill, restart; and the tools around it.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include "lulld.h"
+
+using namespace lull;
+
+namespace {
+
+constexpr std::uint64_t mib = 1ull << 20;
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("a second broker in one directory is refused and the first goes on") {
+  Lulld lulld;
+  const auto second = run_program({Lulld::program("lulld"), "--config", lulld.config(), "--runtime-dir", lulld.run_dir()}, {"LD_LIBRARY_PATH="});
+  CHECK(second.status == 1);
+  CHECK(has(second.output, "another lulld is running in " + lulld.run_dir()));
+  CHECK(lulld.status()["pid"] == lulld.pid());
+}
+
+TEST_CASE("what cannot work is said with what to do") {
+  const auto lulld = Lulld::program("lulld");
+  const auto deep = run_program({lulld, "--runtime-dir", "/proc/nothing"}, {"LD_LIBRARY_PATH="});
+  CHECK(deep.status == 1);
+  CHECK(has(deep.output, "describe the card in the configuration"));
+  Lulld other;
+  const auto nowhere = run_program({lulld, "--config", other.config(), "--runtime-dir", "/proc/nothing"}, {"LD_LIBRARY_PATH="});
+  CHECK(nowhere.status == 1);
+  CHECK(has(nowhere.output, "cannot create directory /proc/nothing"));
+  const auto longest = run_program({lulld, "--config", other.config(), "--runtime-dir", other.directory() + "/" + std::string(120, 'x')}, {"LD_LIBRARY_PATH="});
+  CHECK(longest.status == 1);
+  CHECK(has(longest.output, "File name too long"));
+}
+
+TEST_CASE("--check-config says whether a file would do") {
+  Lulld other;
+  CHECK(run_program({Lulld::program("lulld"), "--check-config", "--config", other.config()}).status == 0);
+  other.write_config("[policy]\nlinger_mim = \"1s\"");
+  const auto wrong = run_program({Lulld::program("lulld"), "--check-config", "--config", other.config()});
+  CHECK(wrong.status == 1);
+  CHECK(has(wrong.output, "lull.toml:2: unknown key in [policy] \"linger_mim\"; did you mean \"linger_min\"?"));
+}
+
+TEST_CASE("a reload takes a good file over and keeps the old one if the new is wrong") {
+  Lulld lulld("host_memory = \"100MiB\"\nhost_memory_keep_free = \"0\"");
+  REQUIRE(lulld.status()["host"]["budget"] == 100 * mib);
+  lulld.write_config("host_memory = \"nonsense\"");
+  lulld.kill(SIGHUP);
+  CHECK(eventually([&] { return has(lulld.log(), "keeping the old configuration"); }));
+  CHECK(lulld.status()["host"]["budget"] == 100 * mib);
+  lulld.write_config("host_memory = \"200MiB\"\nhost_memory_keep_free = \"0\"");
+  lulld.kill(SIGHUP);
+  CHECK(eventually([&] { return lulld.status()["host"]["budget"] == 200 * mib; }));
+}
+
+TEST_CASE("an announced restart is in the page") {
+  Lulld lulld;
+  FakeShim shim(lulld, Class::training);
+  REQUIRE(shim.hello());
+  CHECK(shim.down.as<DownPage>()->restarting == 0);
+  lulld.kill(SIGUSR1);
+  CHECK(eventually([&] { return shim.down.as<DownPage>()->restarting != 0; }));
+}
+
+TEST_CASE("an orderly stop opens the gates of those whose memory is there") {
+  Lulld lulld;
+  FakeShim holder(lulld, Class::training), waiting(lulld, Class::training);
+  REQUIRE(holder.hello());
+  holder.attach(800 * mib);
+  holder.busy = true;
+  REQUIRE(holder.acts_until([&] { return holder.said().submissions > 0; }));
+  REQUIRE(waiting.hello());
+  waiting.attach(800 * mib);
+  REQUIRE(waiting.acts_until([&] { return waiting.gate() == GateState::closed; }));
+  CHECK(lulld.stop(SIGTERM).status == 0);
+  CHECK(holder.gate() == GateState::open);
+  CHECK(waiting.gate() == GateState::closed);
+}
+
+TEST_CASE("a killed broker's successor takes the directory over and learns everything from its clients") {
+  Lulld lulld;
+  FakeShim before(lulld, Class::training, "job");
+  REQUIRE(before.hello());
+  before.attach(400 * mib, 400 * mib);
+  REQUIRE(before.acts_until([&] { return before.gate() == GateState::open; }));
+  CHECK(lulld.stop(SIGKILL).status == 128 + SIGKILL);
+  CHECK(before.hung_up());
+  struct stat inner_before {}, inner_after {};
+  REQUIRE(::stat((lulld.run_dir() + "/training/socket").c_str(), &inner_before) == 0);
+  lulld.start();
+  REQUIRE(::stat((lulld.run_dir() + "/training/socket").c_str(), &inner_after) == 0);
+  CHECK(inner_before.st_ino == inner_after.st_ino);  // a container has it mounted
+  FakeShim after(lulld, Class::training, "job");
+  REQUIRE(after.hello(protocol_major, protocol_minor, 64 * mib));
+  after.attach(400 * mib, 400 * mib);
+  REQUIRE(after.acts_until([&] { return after.gate() == GateState::open; }));
+  CHECK(lulld.client(after.number)["resident"] == 400 * mib);
+  CHECK(lulld.client(after.number)["backing"] >= 64 * mib);
+}
+
+TEST_CASE("the control socket answers nonsense with a sentence and goes on") {
+  Lulld lulld;
+  CHECK(has(lulld.ask("{")["error"], "JSON object"));
+  CHECK(has(lulld.ask("[1]")["error"], "JSON object"));
+  CHECK(has(lulld.ask("{\"cmd\":7}")["error"], "cmd is missing"));
+  CHECK(has(lulld.ask("{\"cmd\":\"dance\"}")["error"], "known are: status, events"));
+  CHECK(has(lulld.ask(std::string(100'000, 'x'))["error"], "too long"));
+  CHECK(lulld.status()["schema"] == 1);
+}
+
+TEST_CASE("events tell of clients that come and go, now and while one follows") {
+  Lulld lulld;
+  const auto lull = Lulld::program("lull");
+  const auto fd = lulld.control();
+  REQUIRE(fd);
+  const std::string request = "{\"cmd\":\"events\",\"follow\":true}\n";
+  REQUIRE(::send(fd.get(), request.data(), request.size(), 0) > 0);
+  {
+    FakeShim shim(lulld, Class::training, "visitor");
+    REQUIRE(shim.hello());
+  }
+  std::string all;
+  for (char buffer[4096]; !has(all, "\"disconnect\"");) {
+    const auto got = ::recv(fd.get(), buffer, sizeof buffer, 0);
+    REQUIRE(got > 0);
+    all.append(buffer, static_cast<std::size_t>(got));
+  }
+  CHECK(has(all, "\"connect\""));
+  const auto told = run_program({lull, "--runtime-dir", lulld.run_dir(), "events", "--json"});
+  CHECK(told.status == 0);
+  const auto first = nlohmann::json::parse(told.output.substr(0, told.output.find('\n')));
+  CHECK(first["event"] == "connect");
+  CHECK(first["client"]["tenant"] == "visitor");
+  CHECK(has(run_program({lull, "--runtime-dir", lulld.run_dir(), "events"}).output, "visitor(pid "));
+}
+
+TEST_CASE("lull status shows a person what lull status --json tells a program") {
+  Lulld lulld;
+  const auto lull = Lulld::program("lull");
+  FakeShim shim(lulld, Class::training, "night-job");
+  REQUIRE(shim.hello());
+  shim.attach(300 * mib);
+  REQUIRE(shim.acts_until([&] { return shim.said().resident == 300 * mib && lulld.client(shim.number)["resident"] == 300 * mib; }));
+  const auto json = nlohmann::json::parse(run_program({lull, "--runtime-dir", lulld.run_dir(), "status", "--json"}).output);
+  CHECK(json["gpus"][0]["clients"][0]["tenant"] == "night-job");
+  const auto shown = run_program({lull, "--runtime-dir", lulld.run_dir(), "status"});
+  CHECK(shown.status == 0);
+  CHECK(has(shown.output, "night-job"));
+  CHECK(has(shown.output, "300MiB"));
+  CHECK(has(shown.output, test_uuid));
+}
+
+TEST_CASE("lull run becomes the program, with the library in front of what was preloaded") {
+  Lulld lulld;
+  const auto lull = Lulld::program("lull");
+  const auto library = lulld.directory() + "/liblull.so";
+  std::ofstream(library) << "";
+  const auto run = [&](std::vector<std::string> arguments, std::vector<std::string> env = {}) {
+    env.push_back("LULL_LIBRARY=" + library);
+    std::vector<std::string> argv{lull, "--runtime-dir", lulld.run_dir(), "run"};
+    argv.insert(argv.end(), arguments.begin(), arguments.end());
+    return run_program(argv, env);
+  };
+  const auto shown = run({"--class", "training", "--tenant", "me", "--", "/bin/sh", "-c", "echo $LD_PRELOAD $LULL_CLASS $LULL_RUNTIME_DIR $LULL_TENANT $*; exit 9", "x",
+                          "--class", "-q", "--"});
+  CHECK(shown.status == 9);
+  CHECK(has(shown.output, library + " training " + lulld.run_dir() + " me --class -q --\n"));
+  const auto nested = run({"--class", "training", "--", "/bin/sh", "-c", "echo =$LD_PRELOAD="}, {"LD_PRELOAD=/nowhere/other.so " + library});
+  CHECK(has(nested.output, "=" + library + ":/nowhere/other.so="));
+  CHECK(run({"--class", "training", "--", "/nonexistent/program"}).status == 127);
+  CHECK(run({"--class", "training", "--", "/etc/passwd"}).status == 126);
+  CHECK(run({"--class", "gold", "--", "/bin/true"}).status == 2);
+  CHECK(run({"--", "/bin/true"}).status == 2);
+  CHECK(run({"--class", "training"}).status == 2);
+  CHECK(run({"--class", "training", "--tenant", std::string(64, 'x'), "--", "/bin/true"}).status == 2);
+  const auto missing = run_program({lull, "--runtime-dir", lulld.run_dir(), "run", "--class", "training", "--", "/bin/true"}, {"LULL_LIBRARY=/nonexistent.so"});
+  CHECK(missing.status == 1);
+  CHECK(has(missing.output, "name it with LULL_LIBRARY"));
+}
+
+TEST_CASE("in a container the mounted class is the class") {
+  Lulld lulld;
+  const auto library = lulld.directory() + "/liblull.so";
+  std::ofstream(library) << "";
+  const auto mounted = lulld.run_dir() + "/inference/socket";
+  const auto shown = run_program({Lulld::program("lull"), "--runtime-dir", mounted, "run", "--class", "training", "--", "/bin/sh", "-c", "echo =$LULL_CLASS="},
+                                 {"LULL_LIBRARY=" + library});
+  CHECK(has(shown.output, "=inference="));
+  CHECK(has(shown.output, "--class training is not reachable here"));
+}
+
+TEST_CASE("without a broker the commands say what to do, with a status of their own") {
+  const auto lull = Lulld::program("lull");
+  for (const std::vector<std::string>& command : {std::vector<std::string>{"status"}, {"events"}, {"run", "--class", "training", "--", "/bin/true"}}) {
+    std::vector<std::string> argv{lull, "--runtime-dir", "/nonexistent/lull"};
+    argv.insert(argv.end(), command.begin(), command.end());
+    const auto ended = run_program(argv, {"LULL_LIBRARY=/etc/passwd"});
+    CAPTURE(ended.output);
+    CHECK(ended.status == 3);
+    CHECK(has(ended.output, "sudo systemctl start lulld"));
+  }
+}
