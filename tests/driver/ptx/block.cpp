@@ -31,6 +31,11 @@ void fill_constant(std::byte* row, unsigned bytes, std::uint64_t value) {
   }
 }
 
+bool is_of_thread(Special special) {
+  return special <= Special::tid_z || special == Special::laneid || special == Special::warpid ||
+         special >= Special::lanemask_eq;
+}
+
 std::uint32_t lane_mask(Special special, unsigned lane) {
   const std::uint32_t own = 1U << lane, below = own - 1;
   switch (special) {
@@ -115,37 +120,45 @@ void Block::prepare(Slot& slot) const {
 
 void Block::fill_specials(Slot& slot, const Gang& gang) const {
   const auto index = static_cast<std::int32_t>(gang.first_thread / kLanes);
-  const bool is_new = slot.threads_of != index;
+  const std::int32_t before = slot.threads_of;
   slot.threads_of = index;
   for (const auto& [row, special] : program_.specials) {
     if (special >= Special::ctaid_x && special <= Special::ctaid_z)
       fill(slot.rows + row, position[static_cast<std::size_t>(special) - static_cast<std::size_t>(Special::ctaid_x)]);
-    else if (is_new)
+    else if (before != index && is_of_thread(special))
       fill_thread_numbers(reinterpret_cast<std::uint32_t*>(slot.rows + row), special, gang);
+    else if (before < 0)
+      fill(slot.rows + row, of_launch(special));
   }
 }
 
+// Every gang of every block passes here, so no division for each lane.
 void Block::fill_thread_numbers(std::uint32_t* row, Special special, const Gang& gang) const {
+  const std::uint32_t first = gang.first_thread;
+  const auto each = [&](auto value) {
+    for (std::uint32_t lane = 0; lane < kLanes; ++lane) row[lane] = value(first + lane);
+  };
   const auto [width, height, depth] = launch_.block;
-  for (std::uint32_t lane = 0; lane < gang.threads; ++lane) {
-    const std::uint32_t thread = gang.first_thread + lane;
-    switch (special) {
-      case Special::tid_x: row[lane] = thread % width; break;
-      case Special::tid_y: row[lane] = thread / width % height; break;
-      case Special::tid_z: row[lane] = thread / width / height; break;
-      case Special::laneid: row[lane] = thread % kWarp; break;
-      case Special::warpid: row[lane] = thread / kWarp; break;
-      case Special::lanemask_eq:
-      case Special::lanemask_le:
-      case Special::lanemask_lt:
-      case Special::lanemask_ge:
-      case Special::lanemask_gt: row[lane] = lane_mask(special, thread % kWarp); break;
-      default: row[lane] = of_block(special); break;
-    }
+  switch (special) {
+    case Special::laneid: return each([](std::uint32_t thread) { return thread % kWarp; });
+    case Special::warpid: return each([](std::uint32_t thread) { return thread / kWarp; });
+    case Special::tid_x:
+    case Special::tid_y:
+    case Special::tid_z: break;
+    default: return each([=](std::uint32_t thread) { return lane_mask(special, thread % kWarp); });
   }
+  if (height == 1 && depth == 1)
+    return each([=](std::uint32_t thread) { return special == Special::tid_x ? thread : 0; });
+  std::array<std::uint32_t, 3> at{first % width, first / width % height, first / width / height};
+  each([&](std::uint32_t) {
+    const std::uint32_t number = at[static_cast<std::size_t>(special)];
+    if (++at[0] == width) at[0] = 0, ++at[1];
+    if (at[1] == height) at[1] = 0, ++at[2];
+    return number;
+  });
 }
 
-std::uint32_t Block::of_block(Special special) const {
+std::uint32_t Block::of_launch(Special special) const {
   switch (special) {
     case Special::ntid_x: return launch_.block[0];
     case Special::ntid_y: return launch_.block[1];

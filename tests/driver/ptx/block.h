@@ -47,7 +47,7 @@ class Block {
   void prepare(Slot& slot) const;
   void fill_specials(Slot& slot, const Gang& gang) const;
   void fill_thread_numbers(std::uint32_t* row, Special special, const Gang& gang) const;
-  std::uint32_t of_block(Special special) const;
+  std::uint32_t of_launch(Special special) const;
 
   // Runs a gang until all its lanes have ended or wait at a barrier, or others should have a turn.
   Outcome advance(Gang& gang);

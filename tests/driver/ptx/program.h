@@ -39,6 +39,7 @@ struct ConstantRow {
   std::int32_t variable = -1;  // add the address of this module variable
 };
 
+// tid first: its values count the dimensions.
 enum class Special : std::uint8_t {
   tid_x,
   tid_y,
