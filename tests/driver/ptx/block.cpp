@@ -138,7 +138,7 @@ void Block::fill_thread_numbers(std::uint32_t* row, Special special, const Gang&
   const auto each = [&](auto value) {
     for (std::uint32_t lane = 0; lane < kLanes; ++lane) row[lane] = value(first + lane);
   };
-  const auto [width, height, depth] = launch_.block;
+  const std::uint32_t width = launch_.block[0], height = launch_.block[1], depth = launch_.block[2];
   switch (special) {
     case Special::laneid: return each([](std::uint32_t thread) { return thread % kWarp; });
     case Special::warpid: return each([](std::uint32_t thread) { return thread / kWarp; });
