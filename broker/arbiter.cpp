@@ -168,9 +168,15 @@ std::optional<Bytes> Arbiter::quiet_mark() const {
   return held;
 }
 
-void Arbiter::set_used(Bytes used, Bytes mark) {
+void Arbiter::set_used(const CardUse& use, Bytes mark) {
   if (quiet_mark() != mark) return;  // something moved while NVML was asked: the next second will tell
-  Bytes others = used - std::min(used, mark);
+  Bytes others = use.used;
+  for (std::size_t i = 0; i < seats_.size(); ++i) {
+    auto& c = state_.clients[i];
+    for (const auto& process : use.processes)
+      if (process.pid == seats_[i].who().pid) seats_[i].measured(c, process.used - std::min(process.used, c.resident));
+    others -= std::min(others, c.resident + c.native);
+  }
   for (auto& ghost : ghosts_) {  // one that has let go of memory, as exec does, shrinks
     ghost.bytes = std::min(ghost.bytes, others);
     others -= ghost.bytes;

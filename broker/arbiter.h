@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "broker/config.h"
+#include "broker/gauge.h"
 #include "broker/policy.h"
 #include "broker/seat.h"
 #include "broker/switches.h"
@@ -65,7 +66,8 @@ class Arbiter {
   void set_rules(const policy::Rules& rules) { state_.rules = rules; }
   // Memory in use on the card, as NVML says; taken only when nothing has moved since `quiet_mark` was asked for.
   std::optional<policy::Bytes> quiet_mark() const;
-  void set_used(policy::Bytes used, policy::Bytes quiet_mark);
+  // Of a client that NVML names, what it holds beyond its resident memory is native (its context); of others, foreign.
+  void set_used(const CardUse& use, policy::Bytes quiet_mark);
   void open_what_is_whole(policy::Time now);  // the broker is about to stop
 
   const Card& card() const { return card_; }

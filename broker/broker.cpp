@@ -176,7 +176,7 @@ void Broker::tick() {
   learn();
   if (++ticks_ % ticks_a_second == 0) {
     ask_gauge();
-    requests_.look_again();
+    requests_.look_again(now);
   }
   grow_arenas(now);
   for (auto& fd : reception_.take_garbage()) arenas_.dispose(std::move(fd));
@@ -221,15 +221,16 @@ void Broker::learn() {
 
 void Broker::on_switch(const Card& card, const Switch& s) {
   const auto span = [](Time from, Time to) { return from && to > from ? show_time(to - from) : std::string("-"); };
+  nlohmann::json event = {{"event", "switch"}, {"t_ns", now_ns()}, {"gpu", show_uuid(card.uuid)}};
+  event.update(json_of(s));
+  events_.append(event);
+  if (s.from.empty()) return;  // nobody had to go: no news for the journal
   std::string from;
   for (const auto& who : s.from) from += fmt::format("{}{}(pid {})", from.empty() ? "" : ",", who.tenant, who.pid);
   log::info("switch id={} gpu={} from={} to={}(pid {}) reason={} close={} drain={} evict={}/{} restore={}/{} first_kernel={}", s.id,
             show_uuid(card.uuid), from.empty() ? "-" : from, s.to.tenant, s.to.pid, name_of(s.reason), span(s.seen, s.closed),
             span(s.closed, s.drained), show_bytes(s.evicted_bytes), span(s.drained, s.evicted), show_bytes(s.restored_bytes),
             span(s.closed, s.restored), span(s.seen, s.first_kernel));
-  nlohmann::json event = {{"event", "switch"}, {"t_ns", now_ns()}, {"gpu", show_uuid(card.uuid)}};
-  event.update(json_of(s));
-  events_.append(event);
 }
 
 void Broker::on_lease_end(const Card& card, const Switch& s) {

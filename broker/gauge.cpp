@@ -51,7 +51,7 @@ void Gauge::run() {
     answer.host = read_host_memory();
     for (const auto& index : nvml_index_) {
       const auto memory = nvml_ && index ? nvml_->memory(*index) : std::nullopt;
-      answer.used.push_back(memory ? std::optional(memory->used) : std::nullopt);
+      answer.used.push_back(memory ? std::optional(CardUse{memory->used, nvml_->processes(*index)}) : std::nullopt);
     }
     lock.lock();
     answer_ = std::move(answer);

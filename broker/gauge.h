@@ -14,11 +14,16 @@
 
 namespace lull {
 
+struct CardUse {
+  policy::Bytes used;                    // in all
+  std::vector<Nvml::Process> processes;  // by whom, as far as the driver tells
+};
+
 class Gauge {
  public:
   struct Answer {
     HostMemory host;
-    std::vector<std::optional<policy::Bytes>> used;  // of each card; nothing: NVML did not say
+    std::vector<std::optional<CardUse>> used;         // of each card; nothing: NVML did not say
     std::vector<std::optional<policy::Bytes>> marks;  // as given to ask()
   };
 

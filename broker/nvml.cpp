@@ -15,7 +15,14 @@ struct MemoryV2 {
   unsigned long long total, reserved, free, used;
 };
 constexpr unsigned memory_v2_version = sizeof(MemoryV2) | 2u << 24;
-constexpr int success = 0;
+// nvmlProcessInfo_t of nvmlDeviceGetComputeRunningProcesses_v3.
+struct ProcessV3 {
+  unsigned pid;
+  unsigned long long used;
+  unsigned gpu_instance, compute_instance;
+};
+constexpr unsigned long long use_not_told = ~0ull;
+constexpr int success = 0, insufficient_size = 7;
 
 template <class F>
 void find(void* library, const char* name, F*& function) {
@@ -32,6 +39,7 @@ struct Nvml::Functions {
   int (*uuid)(void*, char*, unsigned) = nullptr;
   int (*memory)(void*, MemoryV1*) = nullptr;
   int (*memory_v2)(void*, MemoryV2*) = nullptr;  // null before driver 510
+  int (*processes)(void*, unsigned*, ProcessV3*) = nullptr;  // null before driver 510
   const char* (*error)(int) = nullptr;
 };
 
@@ -43,6 +51,7 @@ Nvml::Nvml(void* library) : library_(library), call_(std::make_unique<Functions>
   find(library, "nvmlDeviceGetUUID", call_->uuid);
   find(library, "nvmlDeviceGetMemoryInfo", call_->memory);
   find(library, "nvmlDeviceGetMemoryInfo_v2", call_->memory_v2);
+  find(library, "nvmlDeviceGetComputeRunningProcesses_v3", call_->processes);
   find(library, "nvmlErrorString", call_->error);
 }
 
@@ -92,6 +101,23 @@ std::optional<Nvml::Memory> Nvml::memory(std::size_t gpu) const {
   MemoryV1 v1{};
   if (call_->memory(handles_[gpu], &v1) != success) return std::nullopt;
   return Memory{v1.total, v1.used};
+}
+
+std::vector<Nvml::Process> Nvml::processes(std::size_t gpu) const {
+  std::vector<Process> found;
+  if (!call_->processes) return found;
+  std::vector<ProcessV3> table(64);
+  unsigned count = 0;
+  int result = insufficient_size;
+  while (result == insufficient_size && table.size() < 4096) {  // it may grow between two questions
+    if (count > table.size()) table.resize(2 * count);
+    count = static_cast<unsigned>(table.size());
+    result = call_->processes(handles_[gpu], &count, table.data());
+  }
+  if (result != success) return found;
+  for (unsigned i = 0; i < count; ++i)
+    if (table[i].used != use_not_told) found.push_back({static_cast<int>(table[i].pid), table[i].used});
+  return found;
 }
 
 }  // namespace lull

@@ -22,9 +22,14 @@ class Nvml {
   struct Memory {
     policy::Bytes total, used;  // without what the driver keeps for itself
   };
+  struct Process {
+    int pid;
+    policy::Bytes used;  // everything it holds on the card, its context included
+  };
   std::size_t count() const { return handles_.size(); }
   std::optional<Uuid> uuid(std::size_t gpu) const;
   std::optional<Memory> memory(std::size_t gpu) const;
+  std::vector<Process> processes(std::size_t gpu) const;  // without those whose use the driver does not tell
 
  private:
   struct Functions;

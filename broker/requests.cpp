@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace lull {
+namespace {
+
+constexpr policy::Time longest_pause = 32 * policy::second;
+
+}  // namespace
 
 Requests Requests::load(std::vector<std::string>& notes) {
   Requests requests;
@@ -27,7 +32,7 @@ bool Requests::watch(policy::ClientId client, int pid, std::string* why_not) {
     free = services_.emplace(services_.end());
   }
   if (!arrivals_->watch(static_cast<std::uint32_t>(free - services_.begin()), pid, why_not)) return false;
-  *free = {client, pid, {}, 0};
+  *free = Service{.client = client, .pid = pid};
   return true;
 }
 
@@ -66,12 +71,15 @@ void Requests::count(std::uint32_t id, const Sink& sink) {
   sink.counted(service.client, counters);
 }
 
-void Requests::look_again() {
+void Requests::look_again(policy::Time now) {
   if (!arrivals_ || services_.empty()) return;
   next_look_ = (next_look_ + 1) % services_.size();
-  const auto& service = services_[next_look_];
+  auto& service = services_[next_look_];
+  if (service.client == 0 || now < service.next_look) return;
+  service.next_look = now + service.pause;
+  service.pause = std::min(2 * service.pause, longest_pause);
   // What fails here has failed before, when the client came, and was reported then; or the process is just going.
-  if (service.client != 0) (void)arrivals_->watch(static_cast<std::uint32_t>(next_look_), service.pid);
+  (void)arrivals_->watch(static_cast<std::uint32_t>(next_look_), service.pid);
 }
 
 }  // namespace lull

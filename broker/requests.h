@@ -29,14 +29,15 @@ class Requests {
   void forget(policy::ClientId);
   void consume(const Sink&);       // after poll_fd became readable
   void recount(const Sink&);       // now and then: hints may be missing
-  void look_again();               // at the sockets of one of the watched processes, in turn
+  void look_again(policy::Time now);  // at the sockets of one of the watched processes, in turn; once a second at most
 
  private:
   struct Service {
     policy::ClientId client = 0;  // 0: free
     int pid = 0;
     Arrivals::Counters counters;
-    std::size_t ports = 0;
+    policy::Time next_look = 0;
+    policy::Time pause = policy::second;  // between looks; doubled each time, because sockets appear early in a life
   };
   void count(std::uint32_t service, const Sink&);
   std::unique_ptr<Arrivals> arrivals_;

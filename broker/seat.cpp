@@ -30,7 +30,7 @@ Status Seat::read(policy::Client& c, const policy::Rules& rules, policy::Bytes c
   c.phase = up_.phase;
   c.resident = up_.resident;
   c.needed = up_.needed;
-  c.native = up_.native;
+  c.native = std::max<policy::Bytes>(up_.native, measured_native_);
   read_quota(c);
   read_demand(c, before, now);
   read_progress(c, rules, before, now);

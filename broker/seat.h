@@ -6,6 +6,7 @@
 //   quota       The largest quota a client may still be acting on is the largest sent since the one it says it has seen.
 //               A value sent twice would make that ambiguous, so a repeated one is told apart by a few bytes.
 #pragma once
+#include <algorithm>
 #include <deque>
 #include <string>
 
@@ -36,6 +37,12 @@ class Seat {
   void send_admit(std::optional<policy::Bytes>);
   void flush() { down_->flush(); }
 
+  // Device memory the driver says the process holds beyond what it reports as resident.
+  void measured(policy::Client& c, policy::Bytes native) {
+    measured_native_ = native;
+    c.native = std::max<policy::Bytes>(up_.native, native);
+  }
+
   // A request of this service was seen by the kernel. True: it begins a new demand.
   bool arrived(policy::Client&, policy::Time at);
   policy::Time take_demand_since(policy::Time now);  // when what now gets the lease began; resets it
@@ -65,6 +72,7 @@ class Seat {
   bool read_before_ = false;
   std::deque<Sent> sent_;  // from the one last seen (if any) to the last
   std::optional<policy::Bytes> admit_;
+  policy::Bytes measured_native_ = 0;
   policy::Time demand_since_ = 0, last_demand_ = 0;
   policy::Time paused_ns_ = 0;
   policy::Time unproven_arrival_ = 0;  // waits for GPU work to prove it

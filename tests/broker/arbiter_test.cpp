@@ -208,16 +208,30 @@ TEST_CASE("a process that connects again brings its memory with it") {
   CHECK(rig.arbiter.state().clients.back().resident == 800 * mib);
 }
 
+TEST_CASE("a context of a client is its native memory, not another program's") {
+  Rig rig;
+  rig.settle_in();
+  const auto mark = rig.arbiter.quiet_mark();
+  REQUIRE(mark);
+  const auto& trainer = rig.arbiter.state().clients.front();
+  const int pid = rig.arbiter.seat(trainer.id)->who().pid;
+  rig.arbiter.set_used({*mark + 70 * mib, {{pid, trainer.resident + 50 * mib}}}, *mark);
+  CHECK(rig.arbiter.state().clients.front().native == 50 * mib);
+  CHECK(rig.arbiter.state().gpu.foreign == 20 * mib);
+  REQUIRE(rig.arbiter.refresh(trainer.id, rig.now));
+  CHECK(rig.arbiter.state().clients.front().native == 50 * mib);
+}
+
 TEST_CASE("memory of other programs is what NVML sees beyond the clients, and only while nothing moves") {
   Rig rig;
   rig.settle_in();
   const auto mark = rig.arbiter.quiet_mark();
   REQUIRE(mark);
-  rig.arbiter.set_used(*mark + 50 * mib, *mark);
+  rig.arbiter.set_used({*mark + 50 * mib, {}}, *mark);
   CHECK(rig.arbiter.state().gpu.foreign == 50 * mib);
-  rig.arbiter.set_used(*mark + 70 * mib, *mark + 1);  // asked before something moved
+  rig.arbiter.set_used({*mark + 70 * mib, {}}, *mark + 1);  // asked before something moved
   CHECK(rig.arbiter.state().gpu.foreign == 50 * mib);
-  rig.arbiter.set_used(*mark - 1, *mark);
+  rig.arbiter.set_used({*mark - 1, {}}, *mark);
   CHECK(rig.arbiter.state().gpu.foreign == 0);
   rig.trainer.said().phase = pack(PhaseWord{0, Phase::moving});
   REQUIRE(rig.arbiter.refresh(1, rig.now));
