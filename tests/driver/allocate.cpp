@@ -38,7 +38,8 @@ std::uintptr_t own_memory(Device& device, std::size_t bytes) {
   Space& all = space();
   const std::uintptr_t base = all.reserve(whole, granule_bytes, 0, true);
   if (!base) return 0;
-  if (all.map(base, whole, std::move(physical)) && all.set_access(base, CU_MEM_ACCESS_FLAGS_PROT_READWRITE)) return base;
+  if (all.map(base, whole, std::move(physical)) && all.set_access(base, CU_MEM_ACCESS_FLAGS_PROT_READWRITE))
+    return base;
   all.unreserve(base);
   return 0;
 }
@@ -113,8 +114,10 @@ std::uintptr_t allocate(Context& context, std::size_t bytes, AllocationKind kind
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   if (bytes > SIZE_MAX / 2) return 0;
-  const Place place = rounded(bytes) <= small_bytes ? small_memory(context, rounded(bytes), kind) : Place{own_memory(context.device(), bytes), 0};
-  if (place.base) all.allocations[place.base] = {bytes, kind, owner_of(context, kind), &context.device(), place.slab, next_id()};
+  const Place place = rounded(bytes) <= small_bytes ? small_memory(context, rounded(bytes), kind)
+                                                    : Place{own_memory(context.device(), bytes), 0};
+  if (place.base)
+    all.allocations[place.base] = {bytes, kind, owner_of(context, kind), &context.device(), place.slab, next_id()};
   return place.base;
 }
 
@@ -136,7 +139,8 @@ void free_memory_of(Context& context) {
   }
   std::erase_if(all.host, [&](const auto& range) {
     if (range.second.context != &context) return false;
-    if (range.second.kind == HostKind::allocated) (void)::munmap(reinterpret_cast<void*>(range.first), whole_pages(range.second.bytes));
+    if (range.second.kind == HostKind::allocated)
+      (void)::munmap(reinterpret_cast<void*>(range.first), whole_pages(range.second.bytes));
     return true;
   });
 }

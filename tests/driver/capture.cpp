@@ -54,7 +54,8 @@ CUresult unsafe_during_capture() {
   bool forbidden = false;
   for (const auto& capture : open_captures()) {
     const bool own = capture->thread == this_thread() && capture->mode != CU_STREAM_CAPTURE_MODE_RELAXED;
-    const bool anybodys = thread_mode == CU_STREAM_CAPTURE_MODE_GLOBAL && capture->mode == CU_STREAM_CAPTURE_MODE_GLOBAL;
+    const bool anybodys =
+        thread_mode == CU_STREAM_CAPTURE_MODE_GLOBAL && capture->mode == CU_STREAM_CAPTURE_MODE_GLOBAL;
     if (!own && !anybodys) continue;
     capture->invalid = true;
     forbidden = true;
@@ -120,7 +121,9 @@ CUresult cuStreamBeginCapture_v2(CUstream hStream, CUstreamCaptureMode mode) {
   return CUDA_SUCCESS;
 }
 
-CUresult cuStreamBeginCapture(CUstream hStream) { return api::cuStreamBeginCapture_v2(hStream, CU_STREAM_CAPTURE_MODE_GLOBAL); }
+CUresult cuStreamBeginCapture(CUstream hStream) {
+  return api::cuStreamBeginCapture_v2(hStream, CU_STREAM_CAPTURE_MODE_GLOBAL);
+}
 
 CUresult cuStreamEndCapture(CUstream hStream, CUgraph* phGraph) {
   const FoundStream stream = find_stream(hStream);
@@ -132,7 +135,8 @@ CUresult cuStreamEndCapture(CUstream hStream, CUgraph* phGraph) {
   *phGraph = nullptr;
   if (!capture || !context) return CUDA_ERROR_ILLEGAL_STATE;
   if (capture->origin != stream.stream.get()) return CUDA_ERROR_STREAM_CAPTURE_UNMATCHED;
-  if (capture->mode != CU_STREAM_CAPTURE_MODE_RELAXED && capture->thread != this_thread()) return CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;
+  if (capture->mode != CU_STREAM_CAPTURE_MODE_RELAXED && capture->thread != this_thread())
+    return CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;
   end(capture, *context);
   if (capture->invalid) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
   *phGraph = reinterpret_cast<CUgraph>(registry<Graph>().add(capture->graph));
@@ -165,7 +169,8 @@ CUresult cuStreamGetCaptureInfo(CUstream hStream, CUstreamCaptureStatus* status,
 }
 
 CUresult cuStreamGetCaptureInfo_v3(CUstream hStream, CUstreamCaptureStatus* status, cuuint64_t* id, CUgraph* graph,
-                                   const CUgraphNode** dependencies, const CUgraphEdgeData** edges, size_t* numDependencies) {
+                                   const CUgraphNode** dependencies, const CUgraphEdgeData** edges,
+                                   size_t* numDependencies) {
   if (edges) *edges = nullptr;  // only plain edges are made here
   return api::cuStreamGetCaptureInfo_v2(hStream, status, id, graph, dependencies, numDependencies);
 }
@@ -175,7 +180,8 @@ CUresult cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus* status) {
 }
 
 CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode* mode) {
-  if (!mode || *mode < CU_STREAM_CAPTURE_MODE_GLOBAL || *mode > CU_STREAM_CAPTURE_MODE_RELAXED) return CUDA_ERROR_INVALID_VALUE;
+  if (!mode || *mode < CU_STREAM_CAPTURE_MODE_GLOBAL || *mode > CU_STREAM_CAPTURE_MODE_RELAXED)
+    return CUDA_ERROR_INVALID_VALUE;
   std::swap(*mode, thread_mode);
   return CUDA_SUCCESS;
 }

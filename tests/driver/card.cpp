@@ -78,8 +78,10 @@ bool Card::take(std::size_t bytes, std::vector<Extent>& out) {
     owners[at] = static_cast<std::uint16_t>(slot_ + 1);
     ++found;
     const bool adjoins = !out.empty() && out.back().first + out.back().count == at;
-    if (adjoins) ++out.back().count;
-    else out.push_back({at, 1});
+    if (adjoins)
+      ++out.back().count;
+    else
+      out.push_back({at, 1});
   }
   file_->next_granule = at;
   file_->slots[slot_].granules += found;

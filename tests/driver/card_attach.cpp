@@ -97,8 +97,9 @@ std::uint64_t start_time_of(int pid) {
   char state = 0;
   long long threads = 0, start = 0;
   // Fields 3 (state), 20 (threads) and 22 (start time) of proc(5).
-  if (!after_name || std::sscanf(after_name + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lld %*s %lld",
-                                 &state, &threads, &start) != 3) {
+  if (!after_name ||
+      std::sscanf(after_name + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lld %*s %lld",
+                  &state, &threads, &start) != 3) {
     return 0;
   }
   // A leader that has ended while other threads go on is a zombie too.
@@ -152,7 +153,8 @@ std::unique_ptr<Card> Card::attach(const std::string& path, std::uint64_t bytes,
     // The lock lasts until this process has its slot, so that nobody takes the card for unused meanwhile.
     while (::flock(fd, LOCK_EX) != 0 && errno == EINTR) {
     }
-    struct stat mine {}, now {};
+    struct stat mine {
+    }, now{};
     const bool current = ::fstat(fd, &mine) == 0 && ::stat(path.c_str(), &now) == 0 && mine.st_ino == now.st_ino;
     const bool entered = current && card->enter(path, fd, bytes, role, why);
     (void)::flock(fd, LOCK_UN);  // closing is not enough: the mapping keeps the open file

@@ -13,9 +13,9 @@
 namespace lull::sim {
 namespace {
 
-constexpr std::uint64_t copy_latency_ns = 2'000;      // every copy takes this long besides its bytes
-constexpr std::uint64_t slice_ns = 100'000'000;       // a kernel longer than this no longer excludes others
-constexpr long look_again_ns = 2'000'000;             // a holder that died wakes nobody
+constexpr std::uint64_t copy_latency_ns = 2'000;  // every copy takes this long besides its bytes
+constexpr std::uint64_t slice_ns = 100'000'000;   // a kernel longer than this no longer excludes others
+constexpr long look_again_ns = 2'000'000;         // a holder that died wakes nobody
 
 void wait_while(std::atomic<std::uint32_t>& word, std::uint32_t value) {
   const timespec limit{0, look_again_ns};

@@ -33,12 +33,12 @@ struct ComputeEngine {
 
 struct CardFile {
   std::uint64_t magic;
-  std::uint64_t bytes;         // of device memory, whole granules
-  std::uint64_t memory_at;     // offset of the first granule
+  std::uint64_t bytes;      // of device memory, whole granules
+  std::uint64_t memory_at;  // offset of the first granule
   std::uint32_t granules;
   std::uint32_t next_granule;  // where the search for free ones goes on
   std::array<std::uint8_t, 16> uuid;
-  pthread_mutex_t mutex;       // robust: guards slots and owners
+  pthread_mutex_t mutex;  // robust: guards slots and owners
   std::array<Slot, card_slots> slots;
   std::array<std::atomic<std::uint64_t>, 2> copy_free_at_ns;
   ComputeEngine compute;

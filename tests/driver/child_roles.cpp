@@ -57,6 +57,20 @@ int copy() {
   return 0;
 }
 
+// Takes and gives memory until it is killed.
+int churn() {
+  CUcontext context = nullptr;
+  if (start(&context)) return 1;
+  say("churning");
+  const auto prop = device_memory();
+  while (true) {
+    CUmemGenericAllocationHandle a = 0, b = 0;
+    if (cuMemCreate(&a, 6 * MiB, &prop, 0) != CUDA_SUCCESS || cuMemCreate(&b, 20 * MiB, &prop, 0) != CUDA_SUCCESS)
+      return 2;
+    if (cuMemRelease(a) != CUDA_SUCCESS || cuMemRelease(b) != CUDA_SUCCESS) return 3;
+  }
+}
+
 // Forks after cuInit and tells what the child is answered.
 int fork_after_init() {
   CUcontext context = nullptr;
@@ -67,8 +81,9 @@ int fork_after_init() {
   if (child == 0) {
     int count = 0;
     std::size_t free = 0, total = 0;
-    const bool refused = cuDeviceGetCount(&count) == CUDA_ERROR_NOT_INITIALIZED && cuInit(0) == CUDA_ERROR_NOT_INITIALIZED &&
-                         cuMemGetInfo_v2(&free, &total) == CUDA_ERROR_NOT_INITIALIZED && cuMemFree_v2(d) == CUDA_ERROR_NOT_INITIALIZED;
+    const bool refused =
+        cuDeviceGetCount(&count) == CUDA_ERROR_NOT_INITIALIZED && cuInit(0) == CUDA_ERROR_NOT_INITIALIZED &&
+        cuMemGetInfo_v2(&free, &total) == CUDA_ERROR_NOT_INITIALIZED && cuMemFree_v2(d) == CUDA_ERROR_NOT_INITIALIZED;
     ::_exit(refused ? 0 : 2);
   }
   int status = -1;
@@ -119,6 +134,7 @@ int run_child_role(std::string_view role) {
   if (role == "hold") return hold();
   if (role == "spin") return spin();
   if (role == "copy") return copy();
+  if (role == "churn") return churn();
   if (role == "fork") return fork_after_init();
   if (role == "faults") return faults();
   if (role == "null-write") return null_write();

@@ -43,7 +43,9 @@ std::vector<std::unique_ptr<Device>>& devices() {
 }
 
 Device* device_of(CUdevice ordinal) {
-  return ordinal >= 0 && static_cast<std::size_t>(ordinal) < devices().size() ? devices()[static_cast<std::size_t>(ordinal)].get() : nullptr;
+  return ordinal >= 0 && static_cast<std::size_t>(ordinal) < devices().size()
+             ? devices()[static_cast<std::size_t>(ordinal)].get()
+             : nullptr;
 }
 
 Context::Context(Device& device, bool primary)
@@ -127,7 +129,9 @@ std::shared_ptr<Stream> Context::thread_stream() {
   return of_threads_.emplace(tid, std::move(made)).first->second;
 }
 
-std::shared_ptr<Stream> Context::default_stream() { return PerThreadDefault::active() ? thread_stream() : legacy_stream(); }
+std::shared_ptr<Stream> Context::default_stream() {
+  return PerThreadDefault::active() ? thread_stream() : legacy_stream();
+}
 
 std::shared_ptr<Stream> Context::create_stream(Stream::Kind kind, int priority) {
   auto made = std::make_shared<Stream>(shared_from_this(), kind, priority);

@@ -85,7 +85,9 @@ struct FoundStream {
 };
 FoundStream find_stream(CUstream handle);
 
-inline CUcontext handle_of(const Context* context) { return reinterpret_cast<CUcontext>(const_cast<Context*>(context)); }
+inline CUcontext handle_of(const Context* context) {
+  return reinterpret_cast<CUcontext>(const_cast<Context*>(context));
+}
 inline CUstream handle_of(const Stream* stream) { return reinterpret_cast<CUstream>(const_cast<Stream*>(stream)); }
 
 }  // namespace lull::sim

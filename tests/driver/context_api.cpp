@@ -62,7 +62,9 @@ CUresult create(CUcontext* out, unsigned flags, CUdevice dev) {
 }
 
 // A context to act on: NULL means the current one.
-std::shared_ptr<Context> chosen(CUcontext handle) { return registry<Context>().find(handle ? handle : current_handle()); }
+std::shared_ptr<Context> chosen(CUcontext handle) {
+  return registry<Context>().find(handle ? handle : current_handle());
+}
 
 }  // namespace
 

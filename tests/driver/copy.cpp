@@ -19,7 +19,8 @@ constexpr auto writing = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
 bool from_device(Route route) { return route == Route::to_host || route == Route::within_device; }
 bool to_device(Route route) { return route == Route::to_device || route == Route::within_device; }
 
-Touch classify_side(const Side& side, std::size_t width, std::size_t height, std::size_t depth, CUmemAccess_flags needed) {
+Touch classify_side(const Side& side, std::size_t width, std::size_t height, std::size_t depth,
+                    CUmemAccess_flags needed) {
   const std::size_t last = (depth - 1) * side.slice + (height - 1) * side.pitch + width;
   return classify(side.address, last, needed);
 }
@@ -38,7 +39,8 @@ void move_bytes(const Box& box) {
   for (std::size_t z = 0; z < box.depth; ++z) {
     for (std::size_t y = 0; y < box.height; ++y) {
       std::memmove(reinterpret_cast<void*>(box.to.address + z * box.to.slice + y * box.to.pitch),
-                   reinterpret_cast<const void*>(box.from.address + z * box.from.slice + y * box.from.pitch), box.width);
+                   reinterpret_cast<const void*>(box.from.address + z * box.from.slice + y * box.from.pitch),
+                   box.width);
     }
   }
 }
@@ -49,22 +51,35 @@ Kind kind_of(Route route) {
 }
 
 void note(const Running& running, Kind kind, Span span, std::uintptr_t address, std::size_t bytes, CUresult result) {
-  journal_write({.start_ns = span.start_ns, .end_ns = span.end_ns, .pid = 0, .tid = 0, .kind = kind, .function = 0xffff,
-                 .result = result, .address = address, .bytes = bytes, .written_ns = 0,
-                 .device = static_cast<std::uint32_t>(running.device.ordinal), .stream = running.stream_number});
+  journal_write({.start_ns = span.start_ns,
+                 .end_ns = span.end_ns,
+                 .pid = 0,
+                 .tid = 0,
+                 .kind = kind,
+                 .function = 0xffff,
+                 .result = result,
+                 .address = address,
+                 .bytes = bytes,
+                 .written_ns = 0,
+                 .device = static_cast<std::uint32_t>(running.device.ordinal),
+                 .stream = running.stream_number});
 }
 
 CUresult perform(const Box& box, Route route, Running& running) {
   const bool over_link = route == Route::to_device || route == Route::to_host;
   Span span{running.ready_ns, 0};
   const auto direction = route == Route::to_device ? Direction::to_device : Direction::to_host;
-  if (over_link) span = running.device.card->schedule_copy(direction, running.ready_ns, box.bytes(), settings().link_bytes_per_s);
+  if (over_link)
+    span = running.device.card->schedule_copy(direction, running.ready_ns, box.bytes(), settings().link_bytes_per_s);
   const bool whole = !sides_fault(box, route) && run_touching_memory([&] { move_bytes(box); });
   const CUresult result = whole ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
-  if (over_link) sleep_until(span.end_ns, running.life);
-  else span.end_ns = std::max(now_ns(), running.ready_ns);
+  if (over_link)
+    sleep_until(span.end_ns, running.life);
+  else
+    span.end_ns = std::max(now_ns(), running.ready_ns);
   running.end_ns = span.end_ns;
-  if (route != Route::within_host) note(running, kind_of(route), span, to_device(route) ? box.to.address : box.from.address, box.bytes(), result);
+  if (route != Route::within_host)
+    note(running, kind_of(route), span, to_device(route) ? box.to.address : box.from.address, box.bytes(), result);
   return result;
 }
 
@@ -83,9 +98,12 @@ void fill_rows(const Fill& fill) {
 CUresult perform(const Fill& fill, Running& running) {
   const std::size_t row_bytes = fill.width * fill.element_bytes;
   const bool there = !faults(classify_side(fill.to, row_bytes, fill.height, 1, writing)) && run_touching_memory([&] {
-    if (fill.element_bytes == 1) fill_rows<std::uint8_t>(fill);
-    else if (fill.element_bytes == 2) fill_rows<std::uint16_t>(fill);
-    else fill_rows<std::uint32_t>(fill);
+    if (fill.element_bytes == 1)
+      fill_rows<std::uint8_t>(fill);
+    else if (fill.element_bytes == 2)
+      fill_rows<std::uint16_t>(fill);
+    else
+      fill_rows<std::uint32_t>(fill);
   });
   const CUresult result = there ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
   running.end_ns = std::max(now_ns(), running.ready_ns);
@@ -110,10 +128,13 @@ CUresult queue_copy(Stream& stream, const Box& box, Route route, Wait wait) {
   }
   if (box.bytes() == 0) return CUDA_SUCCESS;
   if (!box.to.address || !box.from.address) return CUDA_ERROR_INVALID_VALUE;
-  if (from_device(route) && refused_at_call(classify_side(box.from, box.width, box.height, box.depth, reading))) return CUDA_ERROR_INVALID_VALUE;
-  if (to_device(route) && refused_at_call(classify_side(box.to, box.width, box.height, box.depth, writing))) return CUDA_ERROR_INVALID_VALUE;
+  if (from_device(route) && refused_at_call(classify_side(box.from, box.width, box.height, box.depth, reading)))
+    return CUDA_ERROR_INVALID_VALUE;
+  if (to_device(route) && refused_at_call(classify_side(box.to, box.width, box.height, box.depth, writing)))
+    return CUDA_ERROR_INVALID_VALUE;
   const bool captures = capture_of(stream) != nullptr;
-  const CUresult failed = submit(stream, CU_GRAPH_NODE_TYPE_MEMCPY, [box, route](Running& running) { return perform(box, route, running); });
+  const CUresult failed = submit(stream, CU_GRAPH_NODE_TYPE_MEMCPY,
+                                 [box, route](Running& running) { return perform(box, route, running); });
   if (failed || captures || (wait == Wait::no && !pageable(box, route))) return failed;
   stream.wait_until(stream.submitted());
   return stream.life().sticky();

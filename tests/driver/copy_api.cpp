@@ -18,7 +18,8 @@ CUresult copy(CUstream hStream, std::uintptr_t to, std::uintptr_t from, std::siz
 CUresult side_of(CUmemorytype type, const void* host, CUdeviceptr device, std::size_t x, std::size_t y, std::size_t z,
                  std::size_t pitch, std::size_t rows, Side& side) {
   if (type == CU_MEMORYTYPE_ARRAY) return CUDA_ERROR_NOT_SUPPORTED;
-  if (type != CU_MEMORYTYPE_HOST && type != CU_MEMORYTYPE_DEVICE && type != CU_MEMORYTYPE_UNIFIED) return CUDA_ERROR_INVALID_VALUE;
+  if (type != CU_MEMORYTYPE_HOST && type != CU_MEMORYTYPE_DEVICE && type != CU_MEMORYTYPE_UNIFIED)
+    return CUDA_ERROR_INVALID_VALUE;
   const std::uintptr_t base = type == CU_MEMORYTYPE_HOST ? address(host) : device;
   side = {base + z * pitch * rows + y * pitch + x, pitch, pitch * rows};
   return CUDA_SUCCESS;
@@ -36,38 +37,61 @@ CUresult copy_box(CUstream hStream, const Box& box, Wait wait) {
 CUresult copy_2d(const CUDA_MEMCPY2D* c, CUstream hStream, Wait wait) {
   if (!c) return CUDA_ERROR_INVALID_VALUE;
   Box box{.to = {}, .from = {}, .width = c->WidthInBytes, .height = c->Height};
-  CUresult failed = side_of(c->srcMemoryType, c->srcHost, c->srcDevice, c->srcXInBytes, c->srcY, 0, c->srcPitch ? c->srcPitch : c->WidthInBytes, 1, box.from);
-  if (!failed) failed = side_of(c->dstMemoryType, c->dstHost, c->dstDevice, c->dstXInBytes, c->dstY, 0, c->dstPitch ? c->dstPitch : c->WidthInBytes, 1, box.to);
+  CUresult failed = side_of(c->srcMemoryType, c->srcHost, c->srcDevice, c->srcXInBytes, c->srcY, 0,
+                            c->srcPitch ? c->srcPitch : c->WidthInBytes, 1, box.from);
+  if (!failed)
+    failed = side_of(c->dstMemoryType, c->dstHost, c->dstDevice, c->dstXInBytes, c->dstY, 0,
+                     c->dstPitch ? c->dstPitch : c->WidthInBytes, 1, box.to);
   return failed ? failed : copy_box(hStream, box, wait);
 }
 
 CUresult copy_3d(const CUDA_MEMCPY3D* c, CUstream hStream, Wait wait) {
   if (!c || c->srcLOD || c->dstLOD) return CUDA_ERROR_INVALID_VALUE;
   Box box{.to = {}, .from = {}, .width = c->WidthInBytes, .height = c->Height, .depth = c->Depth};
-  CUresult failed = side_of(c->srcMemoryType, c->srcHost, c->srcDevice, c->srcXInBytes, c->srcY, c->srcZ, c->srcPitch ? c->srcPitch : c->WidthInBytes,
-                            c->srcHeight ? c->srcHeight : c->Height, box.from);
-  if (!failed) failed = side_of(c->dstMemoryType, c->dstHost, c->dstDevice, c->dstXInBytes, c->dstY, c->dstZ, c->dstPitch ? c->dstPitch : c->WidthInBytes,
-                                c->dstHeight ? c->dstHeight : c->Height, box.to);
+  CUresult failed =
+      side_of(c->srcMemoryType, c->srcHost, c->srcDevice, c->srcXInBytes, c->srcY, c->srcZ,
+              c->srcPitch ? c->srcPitch : c->WidthInBytes, c->srcHeight ? c->srcHeight : c->Height, box.from);
+  if (!failed)
+    failed = side_of(c->dstMemoryType, c->dstHost, c->dstDevice, c->dstXInBytes, c->dstY, c->dstZ,
+                     c->dstPitch ? c->dstPitch : c->WidthInBytes, c->dstHeight ? c->dstHeight : c->Height, box.to);
   return failed ? failed : copy_box(hStream, box, wait);
 }
 
 }  // namespace
 
-CUresult cuMemcpyHtoD_v2(CUdeviceptr dst, const void* src, size_t n) { return copy(nullptr, dst, address(src), n, Route::to_device, Wait::yes); }
-CUresult cuMemcpyDtoH_v2(void* dst, CUdeviceptr src, size_t n) { return copy(nullptr, address(dst), src, n, Route::to_host, Wait::yes); }
-CUresult cuMemcpyDtoD_v2(CUdeviceptr dst, CUdeviceptr src, size_t n) { return copy(nullptr, dst, src, n, Route::within_device, Wait::no); }
-CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dst, const void* src, size_t n, CUstream s) { return copy(s, dst, address(src), n, Route::to_device, Wait::no); }
-CUresult cuMemcpyDtoHAsync_v2(void* dst, CUdeviceptr src, size_t n, CUstream s) { return copy(s, address(dst), src, n, Route::to_host, Wait::no); }
-CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dst, CUdeviceptr src, size_t n, CUstream s) { return copy(s, dst, src, n, Route::within_device, Wait::no); }
+CUresult cuMemcpyHtoD_v2(CUdeviceptr dst, const void* src, size_t n) {
+  return copy(nullptr, dst, address(src), n, Route::to_device, Wait::yes);
+}
+CUresult cuMemcpyDtoH_v2(void* dst, CUdeviceptr src, size_t n) {
+  return copy(nullptr, address(dst), src, n, Route::to_host, Wait::yes);
+}
+CUresult cuMemcpyDtoD_v2(CUdeviceptr dst, CUdeviceptr src, size_t n) {
+  return copy(nullptr, dst, src, n, Route::within_device, Wait::no);
+}
+CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dst, const void* src, size_t n, CUstream s) {
+  return copy(s, dst, address(src), n, Route::to_device, Wait::no);
+}
+CUresult cuMemcpyDtoHAsync_v2(void* dst, CUdeviceptr src, size_t n, CUstream s) {
+  return copy(s, address(dst), src, n, Route::to_host, Wait::no);
+}
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dst, CUdeviceptr src, size_t n, CUstream s) {
+  return copy(s, dst, src, n, Route::within_device, Wait::no);
+}
 
 CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t n) {
   const Route route = route_between(dst, src);
   return copy(nullptr, dst, src, n, route, route == Route::within_device ? Wait::no : Wait::yes);
 }
-CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t n, CUstream s) { return copy(s, dst, src, n, route_between(dst, src), Wait::no); }
+CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t n, CUstream s) {
+  return copy(s, dst, src, n, route_between(dst, src), Wait::no);
+}
 
-CUresult cuMemcpyPeer(CUdeviceptr dst, CUcontext, CUdeviceptr src, CUcontext, size_t n) { return api::cuMemcpyDtoD_v2(dst, src, n); }
-CUresult cuMemcpyPeerAsync(CUdeviceptr dst, CUcontext, CUdeviceptr src, CUcontext, size_t n, CUstream s) { return api::cuMemcpyDtoDAsync_v2(dst, src, n, s); }
+CUresult cuMemcpyPeer(CUdeviceptr dst, CUcontext, CUdeviceptr src, CUcontext, size_t n) {
+  return api::cuMemcpyDtoD_v2(dst, src, n);
+}
+CUresult cuMemcpyPeerAsync(CUdeviceptr dst, CUcontext, CUdeviceptr src, CUcontext, size_t n, CUstream s) {
+  return api::cuMemcpyDtoDAsync_v2(dst, src, n, s);
+}
 
 CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D* c) { return copy_2d(c, nullptr, Wait::yes); }
 CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D* c) { return copy_2d(c, nullptr, Wait::yes); }

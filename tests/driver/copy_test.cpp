@@ -19,7 +19,8 @@ struct Pinned {
 // Addresses are used again by later tests, so those since a time.
 std::vector<Record> copies_of(CUdeviceptr base, std::size_t bytes, Kind kind, std::uint64_t since_ns) {
   auto records = journal(kind);
-  std::erase_if(records, [&](const Record& r) { return r.address < base || r.address >= base + bytes || r.start_ns < since_ns; });
+  std::erase_if(
+      records, [&](const Record& r) { return r.address < base || r.address >= base + bytes || r.start_ns < since_ns; });
   return records;
 }
 

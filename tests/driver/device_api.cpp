@@ -20,7 +20,8 @@ CUresult start() {
   for (int i = 0; problem.empty() && i < settings().devices; ++i) {
     auto device = std::make_unique<Device>();
     device->ordinal = i;
-    device->card = Card::attach(settings().pool + (i ? "." + std::to_string(i) : ""), settings().memory_bytes, Role::user, problem);
+    device->card = Card::attach(settings().pool + (i ? "." + std::to_string(i) : ""), settings().memory_bytes,
+                                Role::user, problem);
     made.push_back(std::move(device));
   }
   if (!problem.empty()) {
@@ -155,7 +156,8 @@ CUresult cuDeviceGetAttribute(int* pi, CUdevice_attribute attribute, CUdevice de
 }
 
 CUresult cuDeviceComputeCapability(int* major, int* minor, CUdevice dev) {
-  if (const CUresult failed = api::cuDeviceGetAttribute(major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, dev)) return failed;
+  if (const CUresult failed = api::cuDeviceGetAttribute(major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, dev))
+    return failed;
   return api::cuDeviceGetAttribute(minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, dev);
 }
 
@@ -188,7 +190,9 @@ CUresult cuGetErrorName(CUresult error, const char** text) {
   *text = nullptr;
   switch (error) {
 #define ERROR(name, words) \
-  case name: *text = #name; return CUDA_SUCCESS;
+  case name:               \
+    *text = #name;         \
+    return CUDA_SUCCESS;
 #include "errors.inc"
 #undef ERROR
     default: return CUDA_ERROR_INVALID_VALUE;
@@ -200,7 +204,9 @@ CUresult cuGetErrorString(CUresult error, const char** text) {
   *text = nullptr;
   switch (error) {
 #define ERROR(name, words) \
-  case name: *text = words; return CUDA_SUCCESS;
+  case name:               \
+    *text = words;         \
+    return CUDA_SUCCESS;
 #include "errors.inc"
 #undef ERROR
     default: return CUDA_ERROR_INVALID_VALUE;

@@ -101,9 +101,18 @@ CUresult Call::end(CUresult result, std::uint64_t address, std::uint64_t bytes) 
   // The first cuInit is the only initialised call that has no start.
   if (initialised() && journal_on()) {
     const std::uint64_t now = now_ns();
-    journal_write({.start_ns = start_ns_ ? start_ns_ : now, .end_ns = now, .pid = 0, .tid = 0, .kind = Kind::call,
-                   .function = function_, .result = result, .address = address, .bytes = bytes, .written_ns = 0,
-                   .device = 0, .stream = 0});
+    journal_write({.start_ns = start_ns_ ? start_ns_ : now,
+                   .end_ns = now,
+                   .pid = 0,
+                   .tid = 0,
+                   .kind = Kind::call,
+                   .function = function_,
+                   .result = result,
+                   .address = address,
+                   .bytes = bytes,
+                   .written_ns = 0,
+                   .device = 0,
+                   .stream = 0});
   }
   return result;
 }

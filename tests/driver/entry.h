@@ -56,8 +56,10 @@ CUresult run_guarded(F&& f) noexcept {
 
 template <class T>
 std::uint64_t journal_word(T value) {
-  if constexpr (std::is_pointer_v<T>) return reinterpret_cast<std::uintptr_t>(value);
-  else return static_cast<std::uint64_t>(value);
+  if constexpr (std::is_pointer_v<T>)
+    return reinterpret_cast<std::uintptr_t>(value);
+  else
+    return static_cast<std::uint64_t>(value);
 }
 template <class T>
 std::uint64_t journal_word_at(const T* at) {

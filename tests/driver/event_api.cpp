@@ -82,7 +82,9 @@ CUresult cuEventCreate(CUevent* phEvent, unsigned flags) {
   return CUDA_SUCCESS;
 }
 
-CUresult cuEventDestroy_v2(CUevent hEvent) { return registry<Event>().remove(hEvent) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE; }
+CUresult cuEventDestroy_v2(CUevent hEvent) {
+  return registry<Event>().remove(hEvent) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
 
 CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned flags) {
   const auto event = registry<Event>().find(hEvent);

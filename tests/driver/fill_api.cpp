@@ -23,8 +23,11 @@ CUresult fill_default(const Fill& what) {
   return fill(nullptr, what);
 }
 
-Fill row(CUdeviceptr dst, std::uint32_t value, unsigned element, std::size_t n) { return {{dst}, value, element, n, 1}; }
-Fill rows(CUdeviceptr dst, std::size_t pitch, std::uint32_t value, unsigned element, std::size_t width, std::size_t height) {
+Fill row(CUdeviceptr dst, std::uint32_t value, unsigned element, std::size_t n) {
+  return {{dst}, value, element, n, 1};
+}
+Fill rows(CUdeviceptr dst, std::size_t pitch, std::uint32_t value, unsigned element, std::size_t width,
+          std::size_t height) {
   return {{dst, pitch}, value, element, width, height};
 }
 
@@ -49,12 +52,14 @@ template <class T>
 CUresult write_value(CUstream hStream, CUdeviceptr at, T value, unsigned flags) {
   const FoundStream stream = find_stream(hStream);
   if (!stream) return stream.error;
-  if (at % sizeof(T) || (flags & ~1u) || classify(at, sizeof(T), CU_MEM_ACCESS_FLAGS_PROT_NONE) == Touch::unknown) return CUDA_ERROR_INVALID_VALUE;
+  if (at % sizeof(T) || (flags & ~1u) || classify(at, sizeof(T), CU_MEM_ACCESS_FLAGS_PROT_NONE) == Touch::unknown)
+    return CUDA_ERROR_INVALID_VALUE;
   return submit(*stream, CU_GRAPH_NODE_TYPE_BATCH_MEM_OP, [at, value](Running& running) {
     running.end_ns = running.ready_ns;
     const bool written = word_there<T>(at) && run_touching_memory([&] {
-      std::atomic_ref(*reinterpret_cast<T*>(at)).store(value, std::memory_order_release);  // read by whoever polls the word
-    });
+                           std::atomic_ref(*reinterpret_cast<T*>(at))
+                               .store(value, std::memory_order_release);  // read by whoever polls the word
+                         });
     return written ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
   });
 }
@@ -64,13 +69,14 @@ CUresult wait_value(CUstream hStream, CUdeviceptr at, T value, unsigned flags) {
   const FoundStream stream = find_stream(hStream);
   if (!stream) return stream.error;
   constexpr unsigned known = 3u | CU_STREAM_WAIT_VALUE_FLUSH;
-  if (at % sizeof(T) || (flags & ~known) || classify(at, sizeof(T), CU_MEM_ACCESS_FLAGS_PROT_NONE) == Touch::unknown) return CUDA_ERROR_INVALID_VALUE;
+  if (at % sizeof(T) || (flags & ~known) || classify(at, sizeof(T), CU_MEM_ACCESS_FLAGS_PROT_NONE) == Touch::unknown)
+    return CUDA_ERROR_INVALID_VALUE;
   return submit(*stream, CU_GRAPH_NODE_TYPE_BATCH_MEM_OP, [at, value, flags](Running& running) {
     T now = 0;
     while (!running.life.stop) {
       const bool read = word_there<T>(at) && run_touching_memory([&] {
-        now = std::atomic_ref(*reinterpret_cast<T*>(at)).load(std::memory_order_acquire);
-      });
+                          now = std::atomic_ref(*reinterpret_cast<T*>(at)).load(std::memory_order_acquire);
+                        });
       if (!read) return CUDA_ERROR_ILLEGAL_ADDRESS;
       if (reached(now, value, flags)) break;
       sleep_until(now_ns() + 100'000, running.life);
@@ -87,16 +93,36 @@ CUresult cuMemsetD32_v2(CUdeviceptr d, unsigned v, size_t n) { return fill_defau
 CUresult cuMemsetD8Async(CUdeviceptr d, unsigned char v, size_t n, CUstream s) { return fill(s, row(d, v, 1, n)); }
 CUresult cuMemsetD16Async(CUdeviceptr d, unsigned short v, size_t n, CUstream s) { return fill(s, row(d, v, 2, n)); }
 CUresult cuMemsetD32Async(CUdeviceptr d, unsigned v, size_t n, CUstream s) { return fill(s, row(d, v, 4, n)); }
-CUresult cuMemsetD2D8_v2(CUdeviceptr d, size_t p, unsigned char v, size_t w, size_t h) { return fill_default(rows(d, p, v, 1, w, h)); }
-CUresult cuMemsetD2D16_v2(CUdeviceptr d, size_t p, unsigned short v, size_t w, size_t h) { return fill_default(rows(d, p, v, 2, w, h)); }
-CUresult cuMemsetD2D32_v2(CUdeviceptr d, size_t p, unsigned v, size_t w, size_t h) { return fill_default(rows(d, p, v, 4, w, h)); }
-CUresult cuMemsetD2D8Async(CUdeviceptr d, size_t p, unsigned char v, size_t w, size_t h, CUstream s) { return fill(s, rows(d, p, v, 1, w, h)); }
-CUresult cuMemsetD2D16Async(CUdeviceptr d, size_t p, unsigned short v, size_t w, size_t h, CUstream s) { return fill(s, rows(d, p, v, 2, w, h)); }
-CUresult cuMemsetD2D32Async(CUdeviceptr d, size_t p, unsigned v, size_t w, size_t h, CUstream s) { return fill(s, rows(d, p, v, 4, w, h)); }
+CUresult cuMemsetD2D8_v2(CUdeviceptr d, size_t p, unsigned char v, size_t w, size_t h) {
+  return fill_default(rows(d, p, v, 1, w, h));
+}
+CUresult cuMemsetD2D16_v2(CUdeviceptr d, size_t p, unsigned short v, size_t w, size_t h) {
+  return fill_default(rows(d, p, v, 2, w, h));
+}
+CUresult cuMemsetD2D32_v2(CUdeviceptr d, size_t p, unsigned v, size_t w, size_t h) {
+  return fill_default(rows(d, p, v, 4, w, h));
+}
+CUresult cuMemsetD2D8Async(CUdeviceptr d, size_t p, unsigned char v, size_t w, size_t h, CUstream s) {
+  return fill(s, rows(d, p, v, 1, w, h));
+}
+CUresult cuMemsetD2D16Async(CUdeviceptr d, size_t p, unsigned short v, size_t w, size_t h, CUstream s) {
+  return fill(s, rows(d, p, v, 2, w, h));
+}
+CUresult cuMemsetD2D32Async(CUdeviceptr d, size_t p, unsigned v, size_t w, size_t h, CUstream s) {
+  return fill(s, rows(d, p, v, 4, w, h));
+}
 
-CUresult cuStreamWriteValue32_v2(CUstream s, CUdeviceptr a, cuuint32_t v, unsigned f) { return write_value<std::uint32_t>(s, a, v, f); }
-CUresult cuStreamWriteValue64_v2(CUstream s, CUdeviceptr a, cuuint64_t v, unsigned f) { return write_value<std::uint64_t>(s, a, v, f); }
-CUresult cuStreamWaitValue32_v2(CUstream s, CUdeviceptr a, cuuint32_t v, unsigned f) { return wait_value<std::uint32_t>(s, a, v, f); }
-CUresult cuStreamWaitValue64_v2(CUstream s, CUdeviceptr a, cuuint64_t v, unsigned f) { return wait_value<std::uint64_t>(s, a, v, f); }
+CUresult cuStreamWriteValue32_v2(CUstream s, CUdeviceptr a, cuuint32_t v, unsigned f) {
+  return write_value<std::uint32_t>(s, a, v, f);
+}
+CUresult cuStreamWriteValue64_v2(CUstream s, CUdeviceptr a, cuuint64_t v, unsigned f) {
+  return write_value<std::uint64_t>(s, a, v, f);
+}
+CUresult cuStreamWaitValue32_v2(CUstream s, CUdeviceptr a, cuuint32_t v, unsigned f) {
+  return wait_value<std::uint32_t>(s, a, v, f);
+}
+CUresult cuStreamWaitValue64_v2(CUstream s, CUdeviceptr a, cuuint64_t v, unsigned f) {
+  return wait_value<std::uint64_t>(s, a, v, f);
+}
 
 }  // namespace lull::sim::api

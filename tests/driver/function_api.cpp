@@ -21,7 +21,9 @@ CUresult attribute(int* pi, CUfunction_attribute attrib, const void* handle) {
     case CU_FUNC_ATTRIBUTE_NUM_REGS: *pi = static_cast<int>(kernel->registers); break;
     case CU_FUNC_ATTRIBUTE_PTX_VERSION:
     case CU_FUNC_ATTRIBUTE_BINARY_VERSION: *pi = 75; break;
-    case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: *pi = function ? function->dynamic_shared_limit.load() : static_cast<int>(usual_shared_bytes); break;
+    case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
+      *pi = function ? function->dynamic_shared_limit.load() : static_cast<int>(usual_shared_bytes);
+      break;
     case CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES:
     case CU_FUNC_ATTRIBUTE_CACHE_MODE_CA: *pi = 0; break;
     default: return attrib >= 0 && attrib < CU_FUNC_ATTRIBUTE_MAX ? CUDA_ERROR_NOT_SUPPORTED : CUDA_ERROR_INVALID_VALUE;
@@ -54,8 +56,12 @@ CUresult cuKernelGetAttribute(int* pi, CUfunction_attribute attrib, CUkernel k, 
 }
 CUresult cuFuncGetName(const char** name, CUfunction f) { return name_of(name, f); }
 CUresult cuKernelGetName(const char** name, CUkernel k) { return name_of(name, k); }
-CUresult cuFuncGetParamInfo(CUfunction f, size_t index, size_t* offset, size_t* size) { return parameter_of(f, index, offset, size); }
-CUresult cuKernelGetParamInfo(CUkernel k, size_t index, size_t* offset, size_t* size) { return parameter_of(k, index, offset, size); }
+CUresult cuFuncGetParamInfo(CUfunction f, size_t index, size_t* offset, size_t* size) {
+  return parameter_of(f, index, offset, size);
+}
+CUresult cuKernelGetParamInfo(CUkernel k, size_t index, size_t* offset, size_t* size) {
+  return parameter_of(k, index, offset, size);
+}
 
 CUresult cuFuncSetAttribute(CUfunction f, CUfunction_attribute attrib, int value) {
   const Found context = current_context();
@@ -64,7 +70,8 @@ CUresult cuFuncSetAttribute(CUfunction f, CUfunction_attribute attrib, int value
   if (const CUresult failed = find_function(f, *context, function)) return failed;
   if (attrib == CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT) return CUDA_SUCCESS;  // a hint
   if (attrib != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) return CUDA_ERROR_INVALID_VALUE;
-  if (value < 0 || static_cast<std::size_t>(value) + function->kernel->shared_bytes > largest_shared_bytes) return CUDA_ERROR_INVALID_VALUE;
+  if (value < 0 || static_cast<std::size_t>(value) + function->kernel->shared_bytes > largest_shared_bytes)
+    return CUDA_ERROR_INVALID_VALUE;
   function->dynamic_shared_limit = value;
   return CUDA_SUCCESS;
 }
@@ -72,7 +79,9 @@ CUresult cuKernelSetAttribute(CUfunction_attribute attrib, int value, CUkernel k
   return api::cuFuncSetAttribute(reinterpret_cast<CUfunction>(k), attrib, value);
 }
 
-CUresult cuFuncSetCacheConfig(CUfunction f, CUfunc_cache) { return find_kernel(f) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE; }
+CUresult cuFuncSetCacheConfig(CUfunction f, CUfunc_cache) {
+  return find_kernel(f) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
 
 CUresult cuFuncGetModule(CUmodule* hmod, CUfunction f) {
   const auto function = registry<Function>().find(f);
@@ -100,15 +109,18 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction f, 
   const ptx::Kernel* kernel = find_kernel(f);
   if (!kernel) return CUDA_ERROR_INVALID_HANDLE;
   if (!blocks || blockSize <= 0) return CUDA_ERROR_INVALID_VALUE;
-  const bool fits = static_cast<unsigned>(blockSize) <= kernel->max_threads && kernel->shared_bytes + dynamicShared <= largest_shared_bytes;
+  const bool fits = static_cast<unsigned>(blockSize) <= kernel->max_threads &&
+                    kernel->shared_bytes + dynamicShared <= largest_shared_bytes;
   *blocks = fits ? 1 : 0;
   return CUDA_SUCCESS;
 }
-CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, CUfunction f, int blockSize, size_t shared, unsigned) {
+CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, CUfunction f, int blockSize, size_t shared,
+                                                              unsigned) {
   return api::cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks, f, blockSize, shared);
 }
 
-CUresult cuOccupancyMaxPotentialBlockSize(int* grid, int* block, CUfunction f, CUoccupancyB2DSize sharedOf, size_t shared, int limit) {
+CUresult cuOccupancyMaxPotentialBlockSize(int* grid, int* block, CUfunction f, CUoccupancyB2DSize sharedOf,
+                                          size_t shared, int limit) {
   const ptx::Kernel* kernel = find_kernel(f);
   if (!kernel) return CUDA_ERROR_INVALID_HANDLE;
   if (!grid || !block) return CUDA_ERROR_INVALID_VALUE;
@@ -120,7 +132,8 @@ CUresult cuOccupancyMaxPotentialBlockSize(int* grid, int* block, CUfunction f, C
   *grid = 1;
   return CUDA_SUCCESS;
 }
-CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int* grid, int* block, CUfunction f, CUoccupancyB2DSize sharedOf, size_t shared, int limit, unsigned) {
+CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int* grid, int* block, CUfunction f, CUoccupancyB2DSize sharedOf,
+                                                   size_t shared, int limit, unsigned) {
   return api::cuOccupancyMaxPotentialBlockSize(grid, block, f, sharedOf, shared, limit);
 }
 

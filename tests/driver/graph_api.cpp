@@ -28,9 +28,13 @@ CUresult cuGraphCreate(CUgraph* phGraph, unsigned flags) {
   return CUDA_SUCCESS;
 }
 
-CUresult cuGraphDestroy(CUgraph hGraph) { return registry<Graph>().remove(hGraph) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE; }
+CUresult cuGraphDestroy(CUgraph hGraph) {
+  return registry<Graph>().remove(hGraph) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
 
-CUresult cuGraphInstantiateWithFlags(CUgraphExec* exec, CUgraph graph, unsigned long long) { return instantiate(exec, graph); }
+CUresult cuGraphInstantiateWithFlags(CUgraphExec* exec, CUgraph graph, unsigned long long) {
+  return instantiate(exec, graph);
+}
 
 CUresult cuGraphInstantiate_v2(CUgraphExec* exec, CUgraph graph, CUgraphNode* errorNode, char* log, size_t bytes) {
   if (errorNode) *errorNode = nullptr;
@@ -46,7 +50,9 @@ CUresult cuGraphInstantiateWithParams(CUgraphExec* exec, CUgraph graph, CUDA_GRA
   return result;
 }
 
-CUresult cuGraphExecDestroy(CUgraphExec exec) { return registry<GraphExec>().remove(exec) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE; }
+CUresult cuGraphExecDestroy(CUgraphExec exec) {
+  return registry<GraphExec>().remove(exec) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
 
 CUresult cuGraphUpload(CUgraphExec exec, CUstream hStream) {
   const FoundStream stream = find_stream(hStream);

@@ -52,7 +52,8 @@ std::vector<Record> read_journal(const std::string& path, std::string* problem) 
     std::memcpy(&record, bytes.data() + at, sizeof record);
     if (record.kind != Kind::none) records.push_back(record);
   }
-  std::stable_sort(records.begin(), records.end(), [](const Record& a, const Record& b) { return a.start_ns < b.start_ns; });
+  std::stable_sort(records.begin(), records.end(),
+                   [](const Record& a, const Record& b) { return a.start_ns < b.start_ns; });
   return records;
 }
 
@@ -64,7 +65,8 @@ std::uint16_t function_number(std::string_view name) {
 }
 
 std::string_view kind_name(Kind kind) {
-  static constexpr std::array<std::string_view, 7> kinds = {"none", "call", "copy_h2d", "copy_d2h", "copy_d2d", "kernel", "memset"};
+  static constexpr std::array<std::string_view, 7> kinds = {"none",     "call",   "copy_h2d", "copy_d2h",
+                                                            "copy_d2d", "kernel", "memset"};
   const auto number = static_cast<std::size_t>(kind);
   return number < kinds.size() ? kinds[number] : "unknown";
 }

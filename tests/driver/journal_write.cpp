@@ -19,7 +19,8 @@ void* map_part(std::size_t offset, std::size_t bytes) {
   if (fd < 0) return nullptr;
   // Unlike ftruncate it never shrinks a file that another process has just made longer.
   const bool there = ::posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0;
-  void* at = there ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, static_cast<off_t>(offset)) : MAP_FAILED;
+  void* at =
+      there ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, static_cast<off_t>(offset)) : MAP_FAILED;
   (void)::close(fd);
   return at == MAP_FAILED ? nullptr : at;
 }

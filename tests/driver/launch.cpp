@@ -30,7 +30,8 @@ CUresult check(const Shape& shape, const Function& function) {
   const auto& [gx, gy, gz] = shape.grid;
   const auto& [bx, by, bz] = shape.block;
   if (!gx || !gy || !gz || !bx || !by || !bz) return CUDA_ERROR_INVALID_VALUE;
-  if (gx > 0x7fffffffu || gy > 65535 || gz > 65535 || bx > 1024 || by > 1024 || bz > 64) return CUDA_ERROR_INVALID_VALUE;
+  if (gx > 0x7fffffffu || gy > 65535 || gz > 65535 || bx > 1024 || by > 1024 || bz > 64)
+    return CUDA_ERROR_INVALID_VALUE;
   const std::uint64_t threads = std::uint64_t{bx} * by * bz;
   if (threads > 1024) return CUDA_ERROR_INVALID_VALUE;
   if (threads > kernel.max_threads) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
@@ -55,9 +56,12 @@ CUresult pack(const ptx::Kernel& kernel, void** params, void** extra, std::vecto
   const void* buffer = nullptr;
   std::size_t bytes = 0;
   for (void** e = extra; e && *e != CU_LAUNCH_PARAM_END; e += 2) {
-    if (*e == CU_LAUNCH_PARAM_BUFFER_POINTER) buffer = e[1];
-    else if (*e == CU_LAUNCH_PARAM_BUFFER_SIZE) bytes = *static_cast<std::size_t*>(e[1]);
-    else return CUDA_ERROR_INVALID_VALUE;
+    if (*e == CU_LAUNCH_PARAM_BUFFER_POINTER)
+      buffer = e[1];
+    else if (*e == CU_LAUNCH_PARAM_BUFFER_SIZE)
+      bytes = *static_cast<std::size_t*>(e[1]);
+    else
+      return CUDA_ERROR_INVALID_VALUE;
   }
   if (bytes < kernel.parameter_bytes || (kernel.parameter_bytes && !buffer)) return CUDA_ERROR_INVALID_VALUE;
   if (kernel.parameter_bytes) std::memcpy(out.data(), buffer, kernel.parameter_bytes);
@@ -92,15 +96,25 @@ CUresult perform(const Prepared& prepared, Running& running) {
   const bool in_turn = running.device.card->begin_compute();
   const std::uint64_t start_ns = now_ns();
   volatile auto outcome = ptx::Outcome::ok;  // volatile: set on one side of a jump, read on the other
-  const bool memory_there = run_touching_memory([&] { outcome = ptx::run(module.parsed(), *prepared.function->kernel, launch); });
+  const bool memory_there =
+      run_touching_memory([&] { outcome = ptx::run(module.parsed(), *prepared.function->kernel, launch); });
   running.end_ns = now_ns();
   if (in_turn) running.device.card->end_compute();
   const CUresult result = memory_there ? result_of(outcome, running.life) : CUDA_ERROR_ILLEGAL_ADDRESS;
   const auto& [grid, block, shared, cooperative] = prepared.shape;
   const std::uint64_t threads = std::uint64_t{grid[0]} * grid[1] * grid[2] * block[0] * block[1] * block[2];
-  journal_write({.start_ns = start_ns, .end_ns = running.end_ns, .pid = 0, .tid = 0, .kind = Kind::kernel, .function = 0xffff,
-                 .result = result, .address = reinterpret_cast<std::uintptr_t>(prepared.function.get()), .bytes = threads,
-                 .written_ns = 0, .device = static_cast<std::uint32_t>(running.device.ordinal), .stream = running.stream_number});
+  journal_write({.start_ns = start_ns,
+                 .end_ns = running.end_ns,
+                 .pid = 0,
+                 .tid = 0,
+                 .kind = Kind::kernel,
+                 .function = 0xffff,
+                 .result = result,
+                 .address = reinterpret_cast<std::uintptr_t>(prepared.function.get()),
+                 .bytes = threads,
+                 .written_ns = 0,
+                 .device = static_cast<std::uint32_t>(running.device.ordinal),
+                 .stream = running.stream_number});
   return result;
 }
 
@@ -115,29 +129,30 @@ CUresult launch(CUfunction f, const Shape& shape, CUstream hStream, void** param
   if (prepared->function->module->context() != context.get()) return CUDA_ERROR_INVALID_HANDLE;
   if (const CUresult failed = check(shape, *prepared->function)) return failed;
   if (const CUresult failed = pack(*prepared->function->kernel, params, extra, prepared->parameters)) return failed;
-  return submit(*stream, CU_GRAPH_NODE_TYPE_KERNEL, [prepared = std::shared_ptr<const Prepared>(prepared)](Running& running) {
-    return perform(*prepared, running);
-  });
+  return submit(
+      *stream, CU_GRAPH_NODE_TYPE_KERNEL,
+      [prepared = std::shared_ptr<const Prepared>(prepared)](Running& running) { return perform(*prepared, running); });
 }
 
 // Hints may be ignored; what would change the result may not.
 bool hint(CUlaunchAttributeID id) {
-  return id == CU_LAUNCH_ATTRIBUTE_IGNORE || id == CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW || id == CU_LAUNCH_ATTRIBUTE_PRIORITY ||
-         id == CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY || id == CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN ||
-         id == CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP || id == CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT;
+  return id == CU_LAUNCH_ATTRIBUTE_IGNORE || id == CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW ||
+         id == CU_LAUNCH_ATTRIBUTE_PRIORITY || id == CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY ||
+         id == CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN || id == CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP ||
+         id == CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT;
 }
 
 }  // namespace
 
 namespace api {
 
-CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
-                        CUstream hStream, void** params, void** extra) {
+CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                        unsigned shared, CUstream hStream, void** params, void** extra) {
   return launch(f, {{gx, gy, gz}, {bx, by, bz}, shared}, hStream, params, extra);
 }
 
-CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                                   unsigned shared, CUstream hStream, void** params) {
+CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                                   unsigned bz, unsigned shared, CUstream hStream, void** params) {
   return launch(f, {{gx, gy, gz}, {bx, by, bz}, shared, true}, hStream, params, nullptr);
 }
 
@@ -145,8 +160,10 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig* c, CUfunction f, void** params, 
   if (!c || (c->numAttrs && !c->attrs)) return CUDA_ERROR_INVALID_VALUE;
   Shape shape{{c->gridDimX, c->gridDimY, c->gridDimZ}, {c->blockDimX, c->blockDimY, c->blockDimZ}, c->sharedMemBytes};
   for (unsigned i = 0; i < c->numAttrs; ++i) {
-    if (c->attrs[i].id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE) shape.cooperative = c->attrs[i].value.cooperative != 0;
-    else if (!hint(c->attrs[i].id)) return CUDA_ERROR_NOT_SUPPORTED;
+    if (c->attrs[i].id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
+      shape.cooperative = c->attrs[i].value.cooperative != 0;
+    else if (!hint(c->attrs[i].id))
+      return CUDA_ERROR_NOT_SUPPORTED;
   }
   return launch(f, shape, c->hStream, params, extra);
 }

@@ -37,15 +37,18 @@ const Row* newest(const std::vector<Row>& rows, int version, bool per_thread) {
   return best;
 }
 
-CUresult look_up(const char* symbol, void** pfn, int version, cuuint64_t flags, CUdriverProcAddressQueryResult* status) {
-  if (!symbol || !pfn || version > CUDA_VERSION || flags > CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) return CUDA_ERROR_INVALID_VALUE;
+CUresult look_up(const char* symbol, void** pfn, int version, cuuint64_t flags,
+                 CUdriverProcAddressQueryResult* status) {
+  if (!symbol || !pfn || version > CUDA_VERSION || flags > CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM)
+    return CUDA_ERROR_INVALID_VALUE;
   CUdriverProcAddressQueryResult ignored{};
   if (!status) status = &ignored;
   *pfn = nullptr;
   *status = CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
   const auto found = table().find(symbol);
   if (found == table().end()) return CUDA_SUCCESS;
-  const Row* row = flags == CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM ? newest(found->second, version, true) : nullptr;
+  const Row* row =
+      flags == CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM ? newest(found->second, version, true) : nullptr;
   if (!row) row = newest(found->second, version, false);
   *status = row ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT;
   if (row) *pfn = row->address;
@@ -56,9 +59,12 @@ CUresult look_up(const char* symbol, void** pfn, int version, cuuint64_t flags, 
 
 namespace api {
 
-CUresult cuGetProcAddress(const char* symbol, void** pfn, int version, cuuint64_t flags) { return look_up(symbol, pfn, version, flags, nullptr); }
+CUresult cuGetProcAddress(const char* symbol, void** pfn, int version, cuuint64_t flags) {
+  return look_up(symbol, pfn, version, flags, nullptr);
+}
 
-CUresult cuGetProcAddress_v2(const char* symbol, void** pfn, int version, cuuint64_t flags, CUdriverProcAddressQueryResult* status) {
+CUresult cuGetProcAddress_v2(const char* symbol, void** pfn, int version, cuuint64_t flags,
+                             CUdriverProcAddressQueryResult* status) {
   return look_up(symbol, pfn, version, flags, status);
 }
 

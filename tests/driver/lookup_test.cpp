@@ -53,7 +53,8 @@ TEST_CASE("cuGetProcAddress gives each version of each name at its own version a
   for (const auto& entry : per_thread) {
     for (const auto& version : entry.second) {
       void* found = nullptr;
-      OK(cuGetProcAddress_v2(entry.first.c_str(), &found, version.first, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, nullptr));
+      OK(cuGetProcAddress_v2(entry.first.c_str(), &found, version.first, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM,
+                             nullptr));
       CHECK_MESSAGE(found == exported(version.second.c_str()), entry.first, " at ", version.first);
     }
   }

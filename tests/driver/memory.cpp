@@ -125,7 +125,8 @@ Touch classify(std::uintptr_t address, std::size_t bytes, CUmemAccess_flags need
   }
   if (reserved->second.internal) {
     const auto allocation = Space::containing(all.allocations, address);
-    const bool inside = allocation != all.allocations.end() && bytes <= allocation->second.bytes - (address - allocation->first);
+    const bool inside =
+        allocation != all.allocations.end() && bytes <= allocation->second.bytes - (address - allocation->first);
     return inside ? Touch::device : Touch::overrun;
   }
   for (std::size_t done = 0; done < bytes;) {

@@ -55,7 +55,9 @@ struct Allocation {
 
 enum class HostKind { allocated, registered };
 inline constexpr std::size_t host_page_bytes = 4096;
-inline std::size_t whole_pages(std::size_t bytes) { return (bytes + host_page_bytes - 1) / host_page_bytes * host_page_bytes; }
+inline std::size_t whole_pages(std::size_t bytes) {
+  return (bytes + host_page_bytes - 1) / host_page_bytes * host_page_bytes;
+}
 struct HostRange {
   std::size_t bytes;
   HostKind kind;
@@ -93,11 +95,11 @@ Space& space();
 
 // What a copy or memset is asked to touch.
 enum class Touch {
-  device,       // all of it is mapped, with access
-  illegal,      // in a reservation, and not: error 700
-  overrun,      // memory of cuMemAlloc, not inside one allocation
-  known_host,   // page-locked memory of ours
-  unknown,      // anything else: the host's business
+  device,      // all of it is mapped, with access
+  illegal,     // in a reservation, and not: error 700
+  overrun,     // memory of cuMemAlloc, not inside one allocation
+  known_host,  // page-locked memory of ours
+  unknown,     // anything else: the host's business
 };
 Touch classify(std::uintptr_t address, std::size_t bytes, CUmemAccess_flags needed);
 

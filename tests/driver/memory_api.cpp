@@ -46,10 +46,13 @@ CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
   return CUDA_SUCCESS;
 }
 
-CUresult cuMemAlloc_v2(CUdeviceptr* dptr, size_t bytesize) { return allocate_for_caller(dptr, bytesize, AllocationKind::device); }
+CUresult cuMemAlloc_v2(CUdeviceptr* dptr, size_t bytesize) {
+  return allocate_for_caller(dptr, bytesize, AllocationKind::device);
+}
 
 CUresult cuMemAllocPitch_v2(CUdeviceptr* dptr, size_t* pPitch, size_t width, size_t height, unsigned element) {
-  if (!pPitch || width == 0 || height == 0 || width > (std::size_t{1} << 40) || height > (std::size_t{1} << 40)) return CUDA_ERROR_INVALID_VALUE;
+  if (!pPitch || width == 0 || height == 0 || width > (std::size_t{1} << 40) || height > (std::size_t{1} << 40))
+    return CUDA_ERROR_INVALID_VALUE;
   if (element != 4 && element != 8 && element != 16) return CUDA_ERROR_INVALID_VALUE;
   const std::size_t pitch = (width + pitch_alignment - 1) / pitch_alignment * pitch_alignment;
   if (height > SIZE_MAX / pitch) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -81,11 +84,13 @@ CUresult cuMemGetAddressRange_v2(CUdeviceptr* pbase, size_t* psize, CUdeviceptr 
     if (psize) *psize = bytes;
     return CUDA_SUCCESS;
   };
-  if (const auto own = Space::containing(all.allocations, dptr); own != all.allocations.end()) return answer(own->first, own->second.bytes);
+  if (const auto own = Space::containing(all.allocations, dptr); own != all.allocations.end())
+    return answer(own->first, own->second.bytes);
   const auto range = Space::containing(all.mapped, dptr);
   const auto reserved = Space::containing(all.reservations, dptr);
   if (range != all.mapped.end() && !reserved->second.internal) return answer(range->first, range->second.bytes);
-  if (const auto host = Space::containing(all.host, dptr); host != all.host.end()) return answer(host->first, host->second.bytes);
+  if (const auto host = Space::containing(all.host, dptr); host != all.host.end())
+    return answer(host->first, host->second.bytes);
   return CUDA_ERROR_NOT_FOUND;
 }
 
@@ -95,12 +100,14 @@ CUresult cuMemHostAlloc(void** pp, size_t bytesize, unsigned flags) {
   constexpr unsigned known = CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED;
   if (!pp || bytesize == 0 || (flags & ~known)) return CUDA_ERROR_INVALID_VALUE;
   if (const CUresult refused = unsafe_during_capture()) return refused;
-  void* p = ::mmap(nullptr, whole_pages(bytesize), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  void* p =
+      ::mmap(nullptr, whole_pages(bytesize), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (p == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   // Unified addressing: all page-locked memory is device-visible at its own address.
-  all.host[reinterpret_cast<std::uintptr_t>(p)] = {bytesize, HostKind::allocated, flags | CU_MEMHOSTALLOC_DEVICEMAP, context.context.get()};
+  all.host[reinterpret_cast<std::uintptr_t>(p)] = {bytesize, HostKind::allocated, flags | CU_MEMHOSTALLOC_DEVICEMAP,
+                                                   context.context.get()};
   *pp = p;
   return CUDA_SUCCESS;
 }
@@ -143,7 +150,8 @@ CUresult cuMemHostUnregister(void* p) {
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   const auto found = all.host.find(reinterpret_cast<std::uintptr_t>(p));
-  if (found == all.host.end() || found->second.kind != HostKind::registered) return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+  if (found == all.host.end() || found->second.kind != HostKind::registered)
+    return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
   all.host.erase(found);
   return CUDA_SUCCESS;
 }

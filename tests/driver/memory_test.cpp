@@ -106,8 +106,9 @@ TEST_CASE("managed memory is charged to the device and reached from both sides")
 
 TEST_CASE("module variables have their initial values, and a CUkernel launches like a CUfunction") {
   const TestContext context;
-  const char* text = ".version 6.3\n.target sm_75\n.address_size 64\n.global .align 4 .u32 counter = 7;\n"
-                     ".visible .entry nothing()\n{\n  ret;\n}\n";
+  const char* text =
+      ".version 6.3\n.target sm_75\n.address_size 64\n.global .align 4 .u32 counter = 7;\n"
+      ".visible .entry nothing()\n{\n  ret;\n}\n";
   CUlibrary library = nullptr;
   CUkernel nothing = nullptr;
   CUdeviceptr variable = 0;
@@ -131,9 +132,13 @@ TEST_CASE("wrong code is refused and the log says where") {
   CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
   void* values[] = {log, reinterpret_cast<void*>(sizeof log)};
   CUmodule module = nullptr;
-  CHECK_EQ(cuModuleLoadDataEx(&module, ".version 6.3\n.target sm_75\nnonsense", 2, options, values), CUDA_ERROR_INVALID_PTX);
+  CHECK_EQ(cuModuleLoadDataEx(&module, ".version 6.3\n.target sm_75\nnonsense", 2, options, values),
+           CUDA_ERROR_INVALID_PTX);
   CHECK(std::strstr(log, "line 3"));
-  CHECK_EQ(cuModuleLoadData(&module, "\x7f" "ELF"), CUDA_ERROR_NO_BINARY_FOR_GPU);
+  CHECK_EQ(cuModuleLoadData(&module,
+                            "\x7f"
+                            "ELF"),
+           CUDA_ERROR_NO_BINARY_FOR_GPU);
   CHECK_EQ(cuModuleLoad(&module, "/does/not/exist.ptx"), CUDA_ERROR_FILE_NOT_FOUND);
 }
 
@@ -143,7 +148,8 @@ TEST_CASE("launches are checked at the call and copy their parameters there") {
   CHECK_EQ(cuLaunchKernel(add_one, 1, 1, 1, 0, 1, 1, 0, nullptr, nullptr, nullptr), CUDA_ERROR_INVALID_VALUE);
   CHECK_EQ(cuLaunchKernel(add_one, 1, 1, 1, 2048, 1, 1, 0, nullptr, nullptr, nullptr), CUDA_ERROR_INVALID_VALUE);
   CHECK_EQ(cuLaunchKernel(add_one, 1, 1, 1, 1, 1, 1, 0, nullptr, nullptr, nullptr), CUDA_ERROR_INVALID_VALUE);
-  CHECK_EQ(cuLaunchKernel(reinterpret_cast<CUfunction>(1234), 1, 1, 1, 1, 1, 1, 0, nullptr, nullptr, nullptr), CUDA_ERROR_INVALID_HANDLE);
+  CHECK_EQ(cuLaunchKernel(reinterpret_cast<CUfunction>(1234), 1, 1, 1, 1, 1, 1, 0, nullptr, nullptr, nullptr),
+           CUDA_ERROR_INVALID_HANDLE);
   struct {
     CUdeviceptr words;
     std::uint32_t n;

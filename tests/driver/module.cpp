@@ -11,7 +11,10 @@ namespace lull::sim {
 
 CUresult parse_image(std::string_view image, std::shared_ptr<const ptx::Module>& out, std::string& log) {
   // Machine code (ELF) and fat binaries begin with these bytes; the simulated processor reads PTX text only.
-  const bool binary = image.starts_with("\x7f" "ELF") || image.starts_with("\xb1\x43\x62\x46") || image.starts_with("\x50\xed\x55\xba");
+  const bool binary = image.starts_with(
+                          "\x7f"
+                          "ELF") ||
+                      image.starts_with("\xb1\x43\x62\x46") || image.starts_with("\x50\xed\x55\xba");
   if (binary) {
     log = "the simulated GPU runs PTX text only";
     return CUDA_ERROR_NO_BINARY_FOR_GPU;
@@ -32,12 +35,14 @@ CUresult CodeModule::place_variables(Context& context) {
     auto* at = reinterpret_cast<std::byte*>(address);
     addresses_.push_back(at);
     std::memset(at, 0, variable.size);
-    if (!variable.initial.empty()) std::memcpy(at, variable.initial.data(), std::min(variable.size, variable.initial.size()));
+    if (!variable.initial.empty())
+      std::memcpy(at, variable.initial.data(), std::min(variable.size, variable.initial.size()));
   }
   return CUDA_SUCCESS;
 }
 
-CUresult CodeModule::load(Context& context, std::shared_ptr<const ptx::Module> parsed, std::shared_ptr<CodeModule>& out) {
+CUresult CodeModule::load(Context& context, std::shared_ptr<const ptx::Module> parsed,
+                          std::shared_ptr<CodeModule>& out) {
   auto module = std::make_shared<CodeModule>();
   if (!context.device().card->charge(settings().module_bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
   module->context_ = &context;

@@ -70,7 +70,9 @@ std::string_view text_of(const void* image) { return static_cast<const char*>(im
 CUkernel kernel_of(Library& library, const ptx::Kernel& kernel) {
   const std::scoped_lock lock(library.mutex);
   auto& handle = library.kernels[kernel.name];
-  if (!handle) handle = registry<LibraryKernel>().add(std::make_shared<LibraryKernel>(LibraryKernel{library.weak_from_this(), &kernel}));
+  if (!handle)
+    handle = registry<LibraryKernel>().add(
+        std::make_shared<LibraryKernel>(LibraryKernel{library.weak_from_this(), &kernel}));
   return reinterpret_cast<CUkernel>(handle);
 }
 
@@ -94,8 +96,12 @@ CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode* mode) {
 CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned count, CUjit_option* options, void** values) {
   return image ? load_module(module, text_of(image), JitLog(count, options, values)) : CUDA_ERROR_INVALID_VALUE;
 }
-CUresult cuModuleLoadData(CUmodule* module, const void* image) { return api::cuModuleLoadDataEx(module, image, 0, nullptr, nullptr); }
-CUresult cuModuleLoadFatBinary(CUmodule* module, const void* image) { return api::cuModuleLoadDataEx(module, image, 0, nullptr, nullptr); }
+CUresult cuModuleLoadData(CUmodule* module, const void* image) {
+  return api::cuModuleLoadDataEx(module, image, 0, nullptr, nullptr);
+}
+CUresult cuModuleLoadFatBinary(CUmodule* module, const void* image) {
+  return api::cuModuleLoadDataEx(module, image, 0, nullptr, nullptr);
+}
 
 CUresult cuModuleLoad(CUmodule* module, const char* fname) {
   std::string text;
@@ -143,8 +149,8 @@ CUresult cuLibraryLoadData(CUlibrary* library, const void* code, CUjit_option* o
   return code ? load_library(library, text_of(code), JitLog(count, options, values)) : CUDA_ERROR_INVALID_VALUE;
 }
 
-CUresult cuLibraryLoadFromFile(CUlibrary* library, const char* fileName, CUjit_option* options, void** values, unsigned count,
-                               CUlibraryOption*, void**, unsigned) {
+CUresult cuLibraryLoadFromFile(CUlibrary* library, const char* fileName, CUjit_option* options, void** values,
+                               unsigned count, CUlibraryOption*, void**, unsigned) {
   std::string text;
   if (!fileName) return CUDA_ERROR_INVALID_VALUE;
   if (!read_file(fileName, text)) return CUDA_ERROR_FILE_NOT_FOUND;

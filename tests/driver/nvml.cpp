@@ -59,7 +59,8 @@ bool open_cards(Library& all) {
   std::string problem = settings().problem;
   for (int i = 0; problem.empty() && i < settings().devices; ++i) {
     const std::string path = settings().pool + (i ? "." + std::to_string(i) : "");
-    if (auto card = Card::attach(path, settings().memory_bytes, Role::observer, problem)) all.cards.push_back(std::move(card));
+    if (auto card = Card::attach(path, settings().memory_bytes, Role::observer, problem))
+      all.cards.push_back(std::move(card));
   }
   if (problem.empty()) return true;
   std::fprintf(stderr, "lull simulated NVML: %s\n", problem.c_str());
@@ -79,8 +80,8 @@ std::string uuid_text(const Card& card) {
   std::uint8_t b[16];
   card.uuid(b);
   char text[48];
-  std::snprintf(text, sizeof text, "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3],
-                b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+  std::snprintf(text, sizeof text, "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
+                b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
   return text;
 }
 
@@ -115,7 +116,8 @@ nvmlReturn_t processes(nvmlDevice_t handle, unsigned* count, Info* infos) {
       infos[i] = Info{};
       infos[i].pid = static_cast<unsigned>(users[i].pid);
       infos[i].usedGpuMemory = users[i].bytes;
-      if constexpr (requires { infos[i].gpuInstanceId; }) infos[i].gpuInstanceId = infos[i].computeInstanceId = 0xffffffffu;
+      if constexpr (requires { infos[i].gpuInstanceId; })
+        infos[i].gpuInstanceId = infos[i].computeInstanceId = 0xffffffffu;
     }
     return NVML_SUCCESS;
   });
@@ -158,7 +160,9 @@ nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned index, nvmlDevice_t* device)
   *device = reinterpret_cast<nvmlDevice_t>(all.cards[index].get());
   return NVML_SUCCESS;
 }
-nvmlReturn_t nvmlDeviceGetHandleByIndex(unsigned index, nvmlDevice_t* device) { return nvmlDeviceGetHandleByIndex_v2(index, device); }
+nvmlReturn_t nvmlDeviceGetHandleByIndex(unsigned index, nvmlDevice_t* device) {
+  return nvmlDeviceGetHandleByIndex_v2(index, device);
+}
 
 nvmlReturn_t nvmlDeviceGetHandleByUUID(const char* uuid, nvmlDevice_t* device) {
   Library& all = library();
@@ -212,11 +216,19 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t* me
   });
 }
 
-nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t d, unsigned* n, nvmlProcessInfo_v1_t* p) { return processes(d, n, p); }
-nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t d, unsigned* n, nvmlProcessInfo_v2_t* p) { return processes(d, n, p); }
-nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t d, unsigned* n, nvmlProcessInfo_v2_t* p) { return processes(d, n, p); }
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t d, unsigned* n, nvmlProcessInfo_v1_t* p) {
+  return processes(d, n, p);
+}
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t d, unsigned* n, nvmlProcessInfo_v2_t* p) {
+  return processes(d, n, p);
+}
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t d, unsigned* n, nvmlProcessInfo_v2_t* p) {
+  return processes(d, n, p);
+}
 
-nvmlReturn_t nvmlSystemGetDriverVersion(char* version, unsigned length) { return copy_text("580.00-simulated", version, length); }
+nvmlReturn_t nvmlSystemGetDriverVersion(char* version, unsigned length) {
+  return copy_text("580.00-simulated", version, length);
+}
 
 const char* nvmlErrorString(nvmlReturn_t result) {
   switch (result) {

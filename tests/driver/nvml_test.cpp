@@ -48,7 +48,8 @@ TEST_CASE("NVML sees the card, its memory and who uses it, from the same file") 
 
   Process processes[8];
   unsigned room = 8;
-  REQUIRE_EQ(nvml<int(void*, unsigned*, Process*)>("nvmlDeviceGetComputeRunningProcesses_v3")(device, &room, processes), 0);
+  REQUIRE_EQ(nvml<int(void*, unsigned*, Process*)>("nvmlDeviceGetComputeRunningProcesses_v3")(device, &room, processes),
+             0);
   REQUIRE_EQ(room, 2);
   bool seen = false;
   for (unsigned i = 0; i < room; ++i) {
@@ -68,7 +69,8 @@ TEST_CASE("NVML and the driver tell the same UUID, and NVML finds the card by it
   REQUIRE_EQ(nvml<int()>("nvmlInit_v2")(), 0);
   REQUIRE_EQ(nvml<int(unsigned, void**)>("nvmlDeviceGetHandleByIndex_v2")(0, &device), 0);
   REQUIRE_EQ(nvml<int(void*, char*, unsigned)>("nvmlDeviceGetUUID")(device, text, sizeof text), 0);
-  std::snprintf(begin, sizeof begin, "GPU-%02x%02x", static_cast<unsigned char>(id.bytes[0]), static_cast<unsigned char>(id.bytes[1]));
+  std::snprintf(begin, sizeof begin, "GPU-%02x%02x", static_cast<unsigned char>(id.bytes[0]),
+                static_cast<unsigned char>(id.bytes[1]));
   CHECK_EQ(std::strncmp(text, begin, 8), 0);
   CHECK_EQ(std::strlen(text), 40);
   CHECK_EQ(nvml<int(const char*, void**)>("nvmlDeviceGetHandleByUUID")(text, &by_uuid), 0);

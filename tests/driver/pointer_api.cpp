@@ -25,17 +25,35 @@ Pointed look_up(std::uintptr_t address) {
   if (const auto own = Space::containing(all.allocations, address); own != all.allocations.end()) {
     const Allocation& a = own->second;
     const bool managed = a.kind == AllocationKind::managed;
-    return {true, CU_MEMORYTYPE_DEVICE, a.context, a.device->ordinal, own->first, a.bytes, true, managed, a.kind == AllocationKind::device, a.id};
+    return {true,
+            CU_MEMORYTYPE_DEVICE,
+            a.context,
+            a.device->ordinal,
+            own->first,
+            a.bytes,
+            true,
+            managed,
+            a.kind == AllocationKind::device,
+            a.id};
   }
   if (const auto host = Space::containing(all.host, address); host != all.host.end()) {
-    return {true, CU_MEMORYTYPE_HOST, host->second.context, 0, host->first, host->second.bytes, true, false, false, host->first};
+    return {true,  CU_MEMORYTYPE_HOST, host->second.context, 0, host->first, host->second.bytes, true, false,
+            false, host->first};
   }
   const auto reserved = Space::containing(all.reservations, address);
   if (reserved == all.reservations.end() || reserved->second.internal) return {};
   const auto range = Space::containing(all.mapped, address);
   const bool mapped = range != all.mapped.end();
-  return {true, CU_MEMORYTYPE_DEVICE, nullptr, mapped ? range->second.physical->device.ordinal : 0, reserved->first,
-          reserved->second.bytes, mapped, false, false, reserved->first};
+  return {true,
+          CU_MEMORYTYPE_DEVICE,
+          nullptr,
+          mapped ? range->second.physical->device.ordinal : 0,
+          reserved->first,
+          reserved->second.bytes,
+          mapped,
+          false,
+          false,
+          reserved->first};
 }
 
 template <class T>
@@ -85,10 +103,11 @@ CUresult cuPointerGetAttributes(unsigned count, CUpointer_attribute* attributes,
   for (unsigned i = 0; i < count; ++i) {
     if (!data[i]) return CUDA_ERROR_INVALID_VALUE;
     if (pointed.known && attribute_of(pointed, data[i], attributes[i], ptr) == CUDA_SUCCESS) continue;
-    const bool wide = attributes[i] == CU_POINTER_ATTRIBUTE_CONTEXT || attributes[i] == CU_POINTER_ATTRIBUTE_DEVICE_POINTER ||
-                      attributes[i] == CU_POINTER_ATTRIBUTE_HOST_POINTER || attributes[i] == CU_POINTER_ATTRIBUTE_BUFFER_ID ||
-                      attributes[i] == CU_POINTER_ATTRIBUTE_RANGE_START_ADDR || attributes[i] == CU_POINTER_ATTRIBUTE_RANGE_SIZE ||
-                      attributes[i] == CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE;
+    const bool wide =
+        attributes[i] == CU_POINTER_ATTRIBUTE_CONTEXT || attributes[i] == CU_POINTER_ATTRIBUTE_DEVICE_POINTER ||
+        attributes[i] == CU_POINTER_ATTRIBUTE_HOST_POINTER || attributes[i] == CU_POINTER_ATTRIBUTE_BUFFER_ID ||
+        attributes[i] == CU_POINTER_ATTRIBUTE_RANGE_START_ADDR || attributes[i] == CU_POINTER_ATTRIBUTE_RANGE_SIZE ||
+        attributes[i] == CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE;
     const int ordinal = attributes[i] == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL && !pointed.known ? -2 : 0;
     (void)(wide ? answer<std::uint64_t>(data[i], 0) : answer<int>(data[i], ordinal));
   }

@@ -37,6 +37,20 @@ TEST_CASE("what a killed process had is given back, even before it is reaped") {
   CHECK_EQ(WTERMSIG(child.wait()), SIGKILL);
 }
 
+TEST_CASE("a process killed at any instant of its allocations leaves the accounts right") {
+  const TestContext context;
+  const std::size_t alone = free_bytes();
+  for (int i = 0; i < 12; ++i) {
+    Child child("churn");
+    REQUIRE_EQ(child.line(), "churning");
+    for (int k = 0; k < 20 * i; ++k) OK(cuMemRelease(create(granule)));  // beside it, for a while
+    child.kill();
+    CHECK_EQ(WTERMSIG(child.wait()), SIGKILL);
+    CHECK_EQ(free_bytes(), alone);
+  }
+  OK(cuMemRelease(create(alone)));
+}
+
 TEST_CASE("a process that dies computing leaves the compute engine to others, and an endless kernel does not keep it") {
   const TestContext context;
   const CUfunction add_one = kernel("add_one");
@@ -63,7 +77,9 @@ TEST_CASE("the copy engine of a direction is one for all processes") {
   REQUIRE_EQ(a.wait(), 0);
   REQUIRE_EQ(b.wait(), 0);
   auto copies = journal(Kind::copy_h2d);
-  std::erase_if(copies, [&](const Record& r) { return r.pid != static_cast<std::uint32_t>(a.pid) && r.pid != static_cast<std::uint32_t>(b.pid); });
+  std::erase_if(copies, [&](const Record& r) {
+    return r.pid != static_cast<std::uint32_t>(a.pid) && r.pid != static_cast<std::uint32_t>(b.pid);
+  });
   REQUIRE_EQ(copies.size(), 2);
   CHECK(copies[1].start_ns >= copies[0].end_ns);
   CHECK_EQ(copies[0].bytes, 8 * MiB);

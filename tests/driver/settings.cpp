@@ -55,7 +55,8 @@ Settings read_environment() {
   if (const char* journal = ::getenv("LULL_SIM_JOURNAL")) s.journal = journal;
   const char* faults = ::getenv("LULL_SIM_FAULTS");
   if (faults && !parse_faults(faults, s.faults)) {
-    s.problem = std::string("LULL_SIM_FAULTS='") + faults + "': expected FUNCTION:NTH=ERROR;..., such as cuMemCreate:3=2";
+    s.problem =
+        std::string("LULL_SIM_FAULTS='") + faults + "': expected FUNCTION:NTH=ERROR;..., such as cuMemCreate:3=2";
   }
   return s;
 }

@@ -24,7 +24,12 @@ std::uint32_t next_number() {
 }  // namespace
 
 Stream::Stream(const std::shared_ptr<Context>& context, Kind kind, int priority)
-    : context_(context), life_(context->life()), device_(context->device()), kind_(kind), priority_(priority), number_(next_number()) {}
+    : context_(context),
+      life_(context->life()),
+      device_(context->device()),
+      kind_(kind),
+      priority_(priority),
+      number_(next_number()) {}
 
 void Stream::start_thread() {
   sigset_t all, before;
@@ -80,7 +85,9 @@ bool Stream::wait_until(std::uint64_t number, std::uint64_t limit_ns) const {
   std::unique_lock lock(mutex_);
   while (completed_ < number) {
     if (now_ns() >= limit_ns) return false;
-    finished_.wait_for(lock, std::min<std::chrono::nanoseconds>(look_again, std::chrono::nanoseconds(std::min<std::uint64_t>(limit_ns - now_ns(), 1u << 30))));
+    finished_.wait_for(
+        lock, std::min<std::chrono::nanoseconds>(
+                  look_again, std::chrono::nanoseconds(std::min<std::uint64_t>(limit_ns - now_ns(), 1u << 30))));
   }
   return true;
 }
@@ -124,7 +131,8 @@ std::uint64_t Stream::await(const std::vector<Ticket>& dependencies) {
 
 void Stream::perform(Entry& entry) {
   const std::uint64_t others_ns = await(entry.dependencies);
-  const std::uint64_t ready_ns = std::max({entry.submitted_ns, modelled_end_ns_.load(std::memory_order_relaxed), others_ns});
+  const std::uint64_t ready_ns =
+      std::max({entry.submitted_ns, modelled_end_ns_.load(std::memory_order_relaxed), others_ns});
   Running running{device_, *life_, number_, ready_ns};
   const bool skipped = entry.after == After::error_is_skipped && (life_->stop || life_->sticky() != CUDA_SUCCESS);
   if (!skipped) {
@@ -137,7 +145,10 @@ void Stream::perform(Entry& entry) {
 CUresult synchronize(Stream& stream) {
   if (stream.kind() == Stream::Kind::legacy) {
     // An empty piece of work: it is over when everything it is ordered after is.
-    const CUresult failed = submit(stream, CU_GRAPH_NODE_TYPE_EMPTY, [](Running& r) { r.end_ns = r.ready_ns; return CUDA_SUCCESS; });
+    const CUresult failed = submit(stream, CU_GRAPH_NODE_TYPE_EMPTY, [](Running& r) {
+      r.end_ns = r.ready_ns;
+      return CUDA_SUCCESS;
+    });
     if (failed) return failed;
   }
   stream.wait_until(stream.submitted());
@@ -148,7 +159,9 @@ bool has_pending(Stream& stream) {
   if (!stream.idle()) return true;
   if (stream.kind() != Stream::Kind::legacy) return false;
   const auto context = stream.context();
-  return context && std::ranges::any_of(context->streams(), [](const auto& s) { return s->kind() != Stream::Kind::non_blocking && !s->idle(); });
+  return context && std::ranges::any_of(context->streams(), [](const auto& s) {
+           return s->kind() != Stream::Kind::non_blocking && !s->idle();
+         });
 }
 
 void sleep_until(std::uint64_t time_ns, const Life& life) {

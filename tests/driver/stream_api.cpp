@@ -51,7 +51,9 @@ CUresult cuStreamCreateWithPriority(CUstream* phStream, unsigned flags, int prio
   return CUDA_SUCCESS;
 }
 
-CUresult cuStreamCreate(CUstream* phStream, unsigned flags) { return api::cuStreamCreateWithPriority(phStream, flags, 0); }
+CUresult cuStreamCreate(CUstream* phStream, unsigned flags) {
+  return api::cuStreamCreateWithPriority(phStream, flags, 0);
+}
 
 CUresult cuStreamDestroy_v2(CUstream hStream) {
   // Work already queued is done; only then does the stream's thread end.
@@ -142,12 +144,15 @@ CUresult cuStreamAddCallback(CUstream hStream, CUstreamCallback callback, void* 
   if (!callback || flags != 0) return CUDA_ERROR_INVALID_VALUE;
   if (capture_of(*stream)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
   // Unlike a host function it is called after an error too, and told of it.
-  return submit(*stream, CU_GRAPH_NODE_TYPE_HOST, [hStream, callback, userData](Running& running) {
-    enter_callback(true);
-    callback(hStream, running.life.sticky(), userData);
-    enter_callback(false);
-    return CUDA_SUCCESS;
-  }, After::error_too);
+  return submit(
+      *stream, CU_GRAPH_NODE_TYPE_HOST,
+      [hStream, callback, userData](Running& running) {
+        enter_callback(true);
+        callback(hStream, running.life.sticky(), userData);
+        enter_callback(false);
+        return CUDA_SUCCESS;
+      },
+      After::error_too);
 }
 
 }  // namespace api

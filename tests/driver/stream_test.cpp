@@ -43,7 +43,8 @@ TEST_CASE("work on one stream is done in the order it was given") {
   for (int i = 0; i < 100; ++i) items.push_back({&seen, i});
   const CUstream s = stream(CU_STREAM_NON_BLOCKING);
   for (Item& item : items) {
-    OK(cuLaunchHostFunc(s, [](void* p) { static_cast<Item*>(p)->to->push_back(static_cast<Item*>(p)->number); }, &item));
+    OK(cuLaunchHostFunc(
+        s, [](void* p) { static_cast<Item*>(p)->to->push_back(static_cast<Item*>(p)->number); }, &item));
   }
   OK(cuStreamSynchronize(s));
   REQUIRE_EQ(seen.size(), 100);
@@ -168,10 +169,13 @@ TEST_CASE("a stream takes about a thousand pieces of work, then the call waits")
 TEST_CASE("a host function may not call the driver") {
   const TestContext context;
   CUresult result = CUDA_SUCCESS;
-  OK(cuLaunchHostFunc(nullptr, [](void* p) {
-    int count = 0;
-    *static_cast<CUresult*>(p) = cuDeviceGetCount(&count);
-  }, &result));
+  OK(cuLaunchHostFunc(
+      nullptr,
+      [](void* p) {
+        int count = 0;
+        *static_cast<CUresult*>(p) = cuDeviceGetCount(&count);
+      },
+      &result));
   OK(cuStreamSynchronize(nullptr));
   CHECK_EQ(result, CUDA_ERROR_NOT_PERMITTED);
 }

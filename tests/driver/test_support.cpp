@@ -121,7 +121,8 @@ int Child::wait() {
 // A card and a journal of this run alone; children inherit them.
 int main(int argc, char** argv) {
   using namespace lull::sim::test;
-  if (argc == 2 && std::string_view(argv[1]).starts_with("--child=")) return run_child_role(std::string_view(argv[1]).substr(8));
+  if (argc == 2 && std::string_view(argv[1]).starts_with("--child="))
+    return run_child_role(std::string_view(argv[1]).substr(8));
   const std::string base = "/dev/shm/lull-sim-test-" + std::to_string(::getpid());
   const std::string journal = base + ".journal";
   ::setenv("LULL_SIM_POOL", base.c_str(), 1);

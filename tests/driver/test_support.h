@@ -61,9 +61,9 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
   pid_t pid = -1;
-  std::string line();     // its next line of output; empty at its end
-  void release() const;   // lets it go on
-  int wait();             // its exit status
+  std::string line();    // its next line of output; empty at its end
+  void release() const;  // lets it go on
+  int wait();            // its exit status
   void kill() const;
 
  private:

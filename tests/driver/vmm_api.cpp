@@ -14,7 +14,8 @@ bool whole_granules(std::uint64_t value) { return value % granule_bytes == 0; }
 
 // Only memory of a device: this driver has no host memory behind cuMemCreate.
 Device* device_of_properties(const CUmemAllocationProp* prop) {
-  if (!prop || prop->type != CU_MEM_ALLOCATION_TYPE_PINNED || prop->location.type != CU_MEM_LOCATION_TYPE_DEVICE) return nullptr;
+  if (!prop || prop->type != CU_MEM_ALLOCATION_TYPE_PINNED || prop->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+    return nullptr;
   return device_of(prop->location.id);
 }
 
@@ -24,7 +25,8 @@ CUmemGenericAllocationHandle new_handle() {
 }
 
 bool known_access(CUmemAccess_flags flags) {
-  return flags == CU_MEM_ACCESS_FLAGS_PROT_NONE || flags == CU_MEM_ACCESS_FLAGS_PROT_READ || flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+  return flags == CU_MEM_ACCESS_FLAGS_PROT_NONE || flags == CU_MEM_ACCESS_FLAGS_PROT_READ ||
+         flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
 }
 
 // Inside one reservation of the program, nothing of it mapped yet.
@@ -33,7 +35,8 @@ bool free_to_map(Space& all, std::uintptr_t base, std::size_t bytes) {
   if (reserved == all.reservations.end() || reserved->second.internal) return false;
   if (bytes > reserved->second.bytes - (base - reserved->first)) return false;
   const auto next = all.mapped.lower_bound(base);
-  return (next == all.mapped.end() || next->first >= base + bytes) && Space::containing(all.mapped, base) == all.mapped.end();
+  return (next == all.mapped.end() || next->first >= base + bytes) &&
+         Space::containing(all.mapped, base) == all.mapped.end();
 }
 
 bool of_program(Space& all, std::uintptr_t address) {
@@ -43,14 +46,17 @@ bool of_program(Space& all, std::uintptr_t address) {
 
 }  // namespace
 
-CUresult cuMemGetAllocationGranularity(size_t* granularity, const CUmemAllocationProp* prop, CUmemAllocationGranularity_flags option) {
+CUresult cuMemGetAllocationGranularity(size_t* granularity, const CUmemAllocationProp* prop,
+                                       CUmemAllocationGranularity_flags option) {
   if (!granularity || !device_of_properties(prop)) return CUDA_ERROR_INVALID_VALUE;
-  if (option != CU_MEM_ALLOC_GRANULARITY_MINIMUM && option != CU_MEM_ALLOC_GRANULARITY_RECOMMENDED) return CUDA_ERROR_INVALID_VALUE;
+  if (option != CU_MEM_ALLOC_GRANULARITY_MINIMUM && option != CU_MEM_ALLOC_GRANULARITY_RECOMMENDED)
+    return CUDA_ERROR_INVALID_VALUE;
   *granularity = granule_bytes;
   return CUDA_SUCCESS;
 }
 
-CUresult cuMemAddressReserve(CUdeviceptr* ptr, size_t size, size_t alignment, CUdeviceptr addr, unsigned long long flags) {
+CUresult cuMemAddressReserve(CUdeviceptr* ptr, size_t size, size_t alignment, CUdeviceptr addr,
+                             unsigned long long flags) {
   const bool good_alignment = (alignment & (alignment - 1)) == 0;
   if (!ptr || size == 0 || size % page_bytes || !good_alignment || flags != 0) return CUDA_ERROR_INVALID_VALUE;
   if (const CUresult refused = unsafe_during_capture()) return refused;
@@ -65,14 +71,16 @@ CUresult cuMemAddressFree(CUdeviceptr ptr, size_t size) {
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   const auto reserved = all.reservations.find(ptr);
-  if (reserved == all.reservations.end() || reserved->second.internal || reserved->second.bytes != size) return CUDA_ERROR_INVALID_VALUE;
+  if (reserved == all.reservations.end() || reserved->second.internal || reserved->second.bytes != size)
+    return CUDA_ERROR_INVALID_VALUE;
   const auto first = all.mapped.lower_bound(ptr);
   if (first != all.mapped.end() && first->first < ptr + size) return CUDA_ERROR_INVALID_VALUE;  // unmap first
   all.unreserve(ptr);
   return CUDA_SUCCESS;
 }
 
-CUresult cuMemCreate(CUmemGenericAllocationHandle* handle, size_t size, const CUmemAllocationProp* prop, unsigned long long flags) {
+CUresult cuMemCreate(CUmemGenericAllocationHandle* handle, size_t size, const CUmemAllocationProp* prop,
+                     unsigned long long flags) {
   Device* device = device_of_properties(prop);
   if (!handle || !device || size == 0 || !whole_granules(size) || flags != 0) return CUDA_ERROR_INVALID_VALUE;
   if (prop->requestedHandleTypes != CU_MEM_HANDLE_TYPE_NONE) return CUDA_ERROR_NOT_SUPPORTED;
@@ -98,13 +106,16 @@ CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
   return CUDA_SUCCESS;
 }
 
-CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle, unsigned long long flags) {
-  if (size == 0 || !whole_granules(size) || !whole_granules(ptr) || offset != 0 || flags != 0) return CUDA_ERROR_INVALID_VALUE;
+CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle,
+                  unsigned long long flags) {
+  if (size == 0 || !whole_granules(size) || !whole_granules(ptr) || offset != 0 || flags != 0)
+    return CUDA_ERROR_INVALID_VALUE;
   if (const CUresult refused = unsafe_during_capture()) return refused;
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   const auto found = all.handles.find(handle);
-  if (found == all.handles.end() || size > found->second->bytes || !free_to_map(all, ptr, size)) return CUDA_ERROR_INVALID_VALUE;
+  if (found == all.handles.end() || size > found->second->bytes || !free_to_map(all, ptr, size))
+    return CUDA_ERROR_INVALID_VALUE;
   return all.map(ptr, size, found->second) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
@@ -140,7 +151,8 @@ CUresult cuMemSetAccess(CUdeviceptr ptr, size_t size, const CUmemAccessDesc* des
 }
 
 CUresult cuMemGetAccess(unsigned long long* flags, const CUmemLocation* location, CUdeviceptr ptr) {
-  if (!flags || !location || location->type != CU_MEM_LOCATION_TYPE_DEVICE || !device_of(location->id)) return CUDA_ERROR_INVALID_VALUE;
+  if (!flags || !location || location->type != CU_MEM_LOCATION_TYPE_DEVICE || !device_of(location->id))
+    return CUDA_ERROR_INVALID_VALUE;
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   const auto range = Space::containing(all.mapped, ptr);

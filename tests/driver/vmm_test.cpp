@@ -133,13 +133,13 @@ TEST_CASE("a mapping has offset zero, lies in one reservation and covers nothing
   const auto handle = create(granule);
   CHECK_EQ(cuMemMap(at, granule, granule, handle, 0), CUDA_ERROR_INVALID_VALUE);
   CHECK_EQ(cuMemMap(at + 4096, granule, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);
-  CHECK_EQ(cuMemMap(at, 2 * granule, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);      // more than the handle has
+  CHECK_EQ(cuMemMap(at, 2 * granule, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);  // more than the handle has
   CHECK_EQ(cuMemMap(at + 2 * granule, granule, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);
   OK(cuMemMap(at, granule, 0, handle, 0));
   CHECK_EQ(cuMemMap(at, granule, 0, handle, 0), CUDA_ERROR_INVALID_VALUE);
-  CHECK_EQ(cuMemAddressFree(at, 2 * granule), CUDA_ERROR_INVALID_VALUE);            // still mapped
+  CHECK_EQ(cuMemAddressFree(at, 2 * granule), CUDA_ERROR_INVALID_VALUE);  // still mapped
   OK(cuMemUnmap(at, granule));
-  CHECK_EQ(cuMemAddressFree(at, granule), CUDA_ERROR_INVALID_VALUE);                // not the size reserved
+  CHECK_EQ(cuMemAddressFree(at, granule), CUDA_ERROR_INVALID_VALUE);  // not the size reserved
   OK(cuMemAddressFree(at, 2 * granule));
   OK(cuMemRelease(handle));
 }
