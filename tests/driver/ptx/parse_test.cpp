@@ -192,11 +192,12 @@ TEST_CASE("a truncated text is an error, not a crash") {
 std::string mutated(const std::string& text, Random& random) {
   std::string mutant = text;
   for (std::size_t changes = random.below(2) + 1; changes != 0; --changes) {
-    const std::size_t at = random.below(mutant.size());
+    // Drawn one by one: compilers differ in the order of arguments.
+    const std::size_t at = random.below(mutant.size()), from = random.below(text.size()), length = random.below(20);
     switch (random.below(4)) {
       case 0: mutant[at] = static_cast<char>(random.next()); break;
-      case 1: mutant.erase(at, random.below(20)); break;
-      case 2: mutant.insert(at, text.substr(random.below(text.size()), random.below(20))); break;
+      case 1: mutant.erase(at, length); break;
+      case 2: mutant.insert(at, text.substr(from, length)); break;
       default: mutant[at] = "0123456789%.,;{}[]<>:@!-+"[random.below(25)]; break;
     }
   }
