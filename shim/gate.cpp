@@ -140,6 +140,7 @@ Entry* Pass::first_entry() {
 
 void Pass::wait(CUstream stream, std::uintptr_t here) {
   bool told = false, met_closed_gate = false;
+  std::uint64_t told_gate = 0;  // the closed gate the broker was told of; zero is an open one
   GilRelease gil;  // gives the interpreter's lock up while this thread waits, if it holds it
   for (;;) {
     std::atomic_thread_fence(std::memory_order_seq_cst);  // between the entry word and what follows
@@ -150,8 +151,11 @@ void Pass::wait(CUstream stream, std::uintptr_t here) {
     if (!slot && !(seen & hold)) break;
     if (capturing(stream)) return;  // executes nothing; blocking inside a capture would break the program
     entry_->inside.store(outer_, std::memory_order_release);
+    // Again for each closing: a thread held back by missing memory may then meet a closed gate, or meet another one.
+    const std::uint64_t gate = slot ? process::down().gpu[*slot].gate.load(std::memory_order_acquire) : 0;
+    if (!told || (slot && gate != told_gate)) process::tell_wants(slot);
     if (slot) met_closed_gate = true;
-    if (!told) process::tell_wants(slot);
+    if (slot) told_gate = gate;
     told = true;
     gil.release();
     const auto woken = slot ? futex::wait(process::down().wake, wake, recheck_ns, futex::Scope::shared)
