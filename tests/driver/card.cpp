@@ -50,6 +50,11 @@ void Card::give_back_the_dead() {
       if (file_->owners()[i] == s + 1) file_->owners()[i] = 0;
     }
     slot = {};
+    // The slot may be somebody else's next, and must not seem to hold the engine then.
+    for (auto* word : {&file_->compute.holder, &file_->compute.waiter, &file_->compute.last}) {
+      auto dead = static_cast<std::uint32_t>(s + 1);
+      (void)word->compare_exchange_strong(dead, 0);
+    }
   }
 }
 

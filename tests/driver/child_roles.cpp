@@ -101,6 +101,21 @@ int faults() {
   return first == CUDA_SUCCESS && second == CUDA_ERROR_OUT_OF_MEMORY && third == CUDA_SUCCESS ? 0 : 2;
 }
 
+// Closes every descriptor, as daemons do, and goes on using the card.
+int close_all() {
+  CUcontext context = nullptr;
+  if (start(&context)) return 1;
+  ::close_range(3, ~0u, 0);
+  CUdeviceptr at = 0;
+  std::uint32_t n = granule / 4, word = 0;
+  OK(cuMemAddressReserve(&at, granule, 0, 0, 0));
+  map(at, granule, create(granule));
+  OK(cuMemsetD32_v2(at, 6, n));
+  OK(launch(kernel("add_one"), n, nullptr, {&at, &n}));
+  OK(cuMemcpyDtoH_v2(&word, at + granule - 4, 4));
+  return word == 7 ? 0 : 2;
+}
+
 int null_write() {
   if (cuInit(0) != CUDA_SUCCESS) return 1;
   *static_cast<volatile int*>(nullptr) = 1;
@@ -136,6 +151,7 @@ int run_child_role(std::string_view role) {
   if (role == "copy") return copy();
   if (role == "churn") return churn();
   if (role == "fork") return fork_after_init();
+  if (role == "close-all") return close_all();
   if (role == "faults") return faults();
   if (role == "null-write") return null_write();
   if (role == "exit-busy") return exit_busy();

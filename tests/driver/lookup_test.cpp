@@ -29,6 +29,17 @@ void* exported(const char* symbol) {
 
 }  // namespace
 
+// A name of the driver's, defined in front of it as a preloaded library would: the table below must not hold this one.
+extern "C" CUresult cuProfilerStop() { return CUDA_ERROR_UNKNOWN; }
+
+TEST_CASE("a name that another library defines in front of the driver is not what the driver uses or hands out") {
+  void* found = nullptr;
+  OK(cuGetProcAddress_v2("cuProfilerStop", &found, 4000, 0, nullptr));
+  CHECK_EQ(found, exported("cuProfilerStop"));
+  CHECK_NE(found, reinterpret_cast<void*>(&cuProfilerStop));
+  CHECK_EQ(::dlsym(RTLD_DEFAULT, "cuProfilerStop"), reinterpret_cast<void*>(&cuProfilerStop));  // it is in front
+}
+
 TEST_CASE("every name of the toolkit's headers is exported") {
   CHECK_EQ(std::size(rows), 637);
   for (const Row& row : rows) CHECK_MESSAGE(exported(row.symbol) != nullptr, row.symbol);

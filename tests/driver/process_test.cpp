@@ -90,6 +90,11 @@ TEST_CASE("in a forked child every call answers not initialised, and the parent 
   CHECK_EQ(child.wait(), 0);
 }
 
+TEST_CASE("a program that closes all descriptors keeps its card") {
+  Child child("close-all");
+  CHECK_EQ(child.wait(), 0);
+}
+
 TEST_CASE("the call that a fault names fails, and only that one") {
   ::setenv("LULL_SIM_FAULTS", "cuMemCreate:2=2", 1);
   Child child("faults");

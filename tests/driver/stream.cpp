@@ -68,6 +68,10 @@ void Stream::push(Work work, After after, std::vector<Ticket> dependencies) {
   queue_.push_back({std::move(work), after, std::move(dependencies), now_ns()});
   ++submitted_;
   if (!has_thread_) start_thread();
+  if (!has_thread_) {  // nobody will do it; the context has its error
+    queue_.clear();
+    completed_ = submitted_;
+  }
   arrived_.notify_one();
 }
 
