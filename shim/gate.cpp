@@ -139,7 +139,7 @@ Entry* Pass::first_entry() {
 }
 
 void Pass::wait(CUstream stream, std::uintptr_t here) {
-  bool told = false, met_closed_gate = false;
+  bool told = false, met_closed_gate = false, signalled = false;
   std::uint64_t told_gate = 0;  // the closed gate the broker was told of; zero is an open one
   GilRelease gil;  // gives the interpreter's lock up while this thread waits, if it holds it
   for (;;) {
@@ -157,10 +157,14 @@ void Pass::wait(CUstream stream, std::uintptr_t here) {
     if (slot) met_closed_gate = true;
     if (slot) told_gate = gate;
     told = true;
+    if (slot && signalled) {  // perhaps a moment ago, while this thread waited for memory behind an open gate
+      process::tell_interrupted(*slot);
+      signalled = false;
+    }
     gil.release();
     const auto woken = slot ? futex::wait(process::down().wake, wake, recheck_ns, futex::Scope::shared)
                             : futex::wait(*private_word, seen, recheck_ns, futex::Scope::process);
-    if (woken == futex::Woken::signal && slot) process::tell_interrupted(*slot);
+    if (woken == futex::Woken::signal) signalled = true;
     entry_->inside.store(here, std::memory_order_relaxed);
   }
   if (told) process::tell_passed(met_closed_gate);
