@@ -1,8 +1,10 @@
 // What the other processes of the tests do.
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstring>
 
 #include "tests/driver/test_support.h"
 
@@ -116,6 +118,61 @@ int close_all() {
   return word == 7 ? 0 : 2;
 }
 
+int poison() {
+  CUcontext context = nullptr;
+  CUdeviceptr d = 0;
+  unsigned char seen[2] = {};
+  if (start(&context)) return 1;
+  OK(cuMemAlloc_v2(&d, granule));
+  OK(cuMemcpyDtoH_v2(seen, d + granule - 2, 2));
+  return seen[0] == 0xCB && seen[1] == 0xCB ? 0 : 2;
+}
+
+// Two cards: each with memory and an identity of its own.
+int two_cards() {
+  CUcontext first = nullptr, second = nullptr;
+  int count = 0;
+  if (start(&first)) return 1;
+  OK(cuDeviceGetCount(&count));
+  OK(cuCtxCreate_v2(&second, 0, 1));
+  CUdeviceptr d = 0;
+  OK(cuMemAlloc_v2(&d, 20 * MiB));
+  CUuuid a{}, b{};
+  OK(cuDeviceGetUuid_v2(&a, 0));
+  OK(cuDeviceGetUuid_v2(&b, 1));
+  const std::size_t free_second = free_bytes();
+  OK(cuCtxSetCurrent(first));
+  const std::size_t free_first = free_bytes();
+  const bool apart = free_first == free_second + 20 * MiB && std::memcmp(a.bytes, b.bytes, 16) != 0;
+  return count == 2 && apart ? 0 : 2;
+}
+
+// The program's own handler, put over the driver's and calling it, as crash reporters do.
+struct sigaction handler_before;
+void own_handler(int signal, siginfo_t* info, void* where) {
+  static int calls = 0;
+  if (++calls > 1) ::_exit(42);
+  if (handler_before.sa_flags & SA_SIGINFO) handler_before.sa_sigaction(signal, info, where);
+}
+
+int program_handler() {
+  CUcontext context = nullptr;
+  if (start(&context)) return 1;
+  struct sigaction own {};
+  own.sa_sigaction = own_handler;
+  own.sa_flags = SA_SIGINFO;
+  ::sigaction(SIGSEGV, &own, &handler_before);
+  CUdeviceptr at = 0;
+  OK(cuMemAddressReserve(&at, granule, 0, 0, 0));
+  map(at, granule, create(granule));
+  OK(cuMemsetD8_v2(at, 0, granule));
+  OK(launch(kernel("spin"), 1, nullptr, {&at}));
+  OK(cuMemUnmap(at, granule));
+  if (cuCtxSynchronize() != CUDA_ERROR_ILLEGAL_ADDRESS) return 2;
+  *static_cast<volatile int*>(nullptr) = 1;  // the program's own fault: its handler, then the default
+  return 3;
+}
+
 int null_write() {
   if (cuInit(0) != CUDA_SUCCESS) return 1;
   *static_cast<volatile int*>(nullptr) = 1;
@@ -152,6 +209,9 @@ int run_child_role(std::string_view role) {
   if (role == "churn") return churn();
   if (role == "fork") return fork_after_init();
   if (role == "close-all") return close_all();
+  if (role == "poison") return poison();
+  if (role == "two-cards") return two_cards();
+  if (role == "program-handler") return program_handler();
   if (role == "faults") return faults();
   if (role == "null-write") return null_write();
   if (role == "exit-busy") return exit_busy();

@@ -1,5 +1,6 @@
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -107,6 +108,29 @@ TEST_CASE("a fault of the program itself still ends the program") {
   const int status = child.wait();
   CHECK(WIFSIGNALED(status));
   CHECK_EQ(WTERMSIG(status), SIGSEGV);
+}
+
+TEST_CASE("a kernel's fault is the driver's even where the program handles faults, and the program's is its own") {
+  Child child("program-handler");
+  const int status = child.wait();
+  const bool ended_by_it =
+      (WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV) || (WIFEXITED(status) && WEXITSTATUS(status) == 42);
+  CHECK(ended_by_it);
+}
+
+TEST_CASE("with poison on, new memory holds the poison") {
+  ::setenv("LULL_SIM_POISON", "1", 1);
+  Child child("poison");
+  ::unsetenv("LULL_SIM_POISON");
+  CHECK_EQ(child.wait(), 0);
+}
+
+TEST_CASE("two cards have memory and names of their own") {
+  ::setenv("LULL_SIM_DEVICES", "2", 1);
+  Child child("two-cards");
+  ::unsetenv("LULL_SIM_DEVICES");
+  CHECK_EQ(child.wait(), 0);
+  ::unlink((std::string(::getenv("LULL_SIM_POOL")) + ".1").c_str());
 }
 
 TEST_CASE("a process that ends with work in flight ends at once") {
