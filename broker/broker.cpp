@@ -209,6 +209,9 @@ void Broker::watch_requests(Client& client) {
   std::string why_not;
   if (!requests_.watch(client.who().id, client.who().pid, &why_not))
     log::warning("no early wake client={} pid={} why=\"{}\"", client.who().id, client.who().pid, why_not);
+  if (!requests_.listens(client.who().id)) return;
+  for (const auto& card : client.cards())  // it was here before this broker
+    if (card) arbiters_[*card]->loaded(client.who().id);
 }
 
 void Broker::learn() {
