@@ -36,6 +36,12 @@ bool Requests::watch(policy::ClientId client, int pid, std::string* why_not) {
   return true;
 }
 
+bool Requests::listens(policy::ClientId client) const {
+  const auto at =
+      std::find_if(services_.begin(), services_.end(), [&](const Service& s) { return s.client == client; });
+  return at != services_.end() && !arrivals_->ports(static_cast<std::uint32_t>(at - services_.begin())).empty();
+}
+
 void Requests::forget(policy::ClientId client) {
   for (std::uint32_t id = 0; id < services_.size(); ++id) {
     if (services_[id].client != client) continue;

@@ -26,9 +26,10 @@ class Requests {
   int poll_fd() const { return arrivals_->poll_fd(); }
   // False: the process cannot be watched; *why_not is a sentence.
   bool watch(policy::ClientId, int pid, std::string* why_not);
+  bool listens(policy::ClientId) const;  // already has a listening socket: it is past its start
   void forget(policy::ClientId);
-  void consume(const Sink&);       // after poll_fd became readable
-  void recount(const Sink&);       // now and then: hints may be missing
+  void consume(const Sink&);          // after poll_fd became readable
+  void recount(const Sink&);          // now and then: hints may be missing
   void look_again(policy::Time now);  // at the sockets of one of the watched processes, in turn; once a second at most
 
  private:

@@ -1,9 +1,7 @@
 """A paused program can still be told to stop."""
 import signal
-import time
 
 from case import SystemTest, main
-from stage import wait_until
 
 # The service keeps the card for longer than the test lasts, so the trainer is surely paused when the signal comes.
 KEEPS = """\
@@ -29,13 +27,12 @@ class Signals(SystemTest):
         self.wait_for_steps(trainer, 3)
         service = self.start_service().wait_ready()
         service.request()
-        wait_until(lambda: self.broker.client(trainer.pid)["gate"] == "closed", 5, lambda: f"paused:\n{self.broker.status_text()}")
+        self.broker.wait_for_client(trainer.pid, lambda c: c["gate"] == "closed" and c["wants"], "waits at the gate")
         return trainer, service
 
     def test_a_paused_trainer_saves_its_state_on_sigterm_and_ends_well(self):
         saved = self.stage.path("trainer.state")
         trainer, service = self.pause_trainer("--save-on-term", saved)
-        time.sleep(0.2)  # it stands at the gate by now; if not, the test is only easier for it
         trainer.signal(signal.SIGTERM)
         self.assertEqual(trainer.wait(10), 0, trainer.output())  # 2 s for the turn, then the step and the saving
         self.assert_same_bytes(saved, self.undisturbed_beside(service, self.steps(trainer)))
