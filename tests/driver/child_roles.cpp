@@ -174,7 +174,7 @@ int program_handler() {
 }
 
 int null_write() {
-  if (cuInit(0) != CUDA_SUCCESS) return 1;
+  if (cuInit(0) != CUDA_SUCCESS) return 2;
   *static_cast<volatile int*>(nullptr) = 1;
   return 0;
 }

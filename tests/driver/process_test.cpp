@@ -106,8 +106,9 @@ TEST_CASE("the call that a fault names fails, and only that one") {
 TEST_CASE("a fault of the program itself still ends the program") {
   Child child("null-write");
   const int status = child.wait();
-  CHECK(WIFSIGNALED(status));
-  CHECK_EQ(WTERMSIG(status), SIGSEGV);
+  // By the signal, or by what a sanitizer does about it: its report and exit status 1.
+  const bool ended_by_it = WIFSIGNALED(status) ? WTERMSIG(status) == SIGSEGV : WEXITSTATUS(status) == 1;
+  CHECK(ended_by_it);
 }
 
 TEST_CASE("a kernel's fault is the driver's even where the program handles faults, and the program's is its own") {
