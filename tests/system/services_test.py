@@ -44,6 +44,16 @@ class Services(SystemTest):
         self.wait_for_steps(trainer, 3)
         self.broker.wait_for_clients({trainer.pid})
 
+    def test_every_request_of_a_storm_is_answered_rightly_and_the_trainer_goes_on_after_it(self):
+        self.start_broker()
+        trainer = self.start_trainer()
+        self.wait_for_steps(trainer, 3)
+        service = self.start_service().wait_ready()
+        load = self.stage.start("load", ["--port", service.port, "--requests", 60, "--threads", 6])
+        self.assertEqual(load.wait(60), 0, load.output())
+        self.assertEqual(load.output().count('"ok":true,"request"'), 60)
+        self.wait_for_steps(trainer, 3)
+
     def test_a_health_check_does_not_take_the_card(self):
         self.start_broker()
         trainer = self.start_trainer()
