@@ -59,7 +59,7 @@ class Broker final : private Host, private Audience {
   policy::Bytes backing_held() const;
   policy::Bytes budget() const;
   Requests::Sink request_sink(policy::Time now);
-  nlohmann::json status() const;                    // broker_status.cpp
+  nlohmann::json status() const;  // broker_status.cpp
   nlohmann::json status_of(const Arbiter&, std::size_t card) const;
 
   Loop& loop_;
@@ -70,8 +70,8 @@ class Broker final : private Host, private Audience {
   std::vector<std::unique_ptr<Arbiter>> arbiters_;
   Reception reception_;
   Control control_;
+  std::vector<std::string> request_notes_;  // filled while the next one is made
   Requests requests_;
-  std::vector<std::string> request_notes_;
   ArenaMaker arenas_;
   policy::Time arenas_retry_ = 0;  // after a failure: not before this
   Gauge gauge_;
