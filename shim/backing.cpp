@@ -39,7 +39,9 @@ bool add_arena(int fd, std::uint64_t bytes) {
   if (::mmap(base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) return false;
   (void)::madvise(base, bytes, MADV_DONTFORK);  // a child has no use for it, and a pinned page must not be shared with one
   const Locked locked(mutex);
-  return arenas.push({base, bytes, false});
+  if (!arenas.push({base, bytes, false})) return false;
+  bytes_in_all += bytes;
+  return true;
 }
 
 void register_arenas() {
@@ -56,7 +58,7 @@ void register_arenas() {
     if (result != CUDA_SUCCESS) log::line("cuMemHostRegister of %llu bytes: error %d; copies will be slower",
                                           static_cast<unsigned long long>(arena.bytes), result);
     const Locked locked(mutex);
-    if (places.add(reinterpret_cast<std::uint64_t>(arena.base), arena.bytes)) bytes_in_all += arena.bytes;
+    (void)places.add(reinterpret_cast<std::uint64_t>(arena.base), arena.bytes);  // without host memory for it: not used
   }
 }
 
@@ -74,6 +76,13 @@ void give(std::byte* place, std::uint64_t bytes) {
 std::uint64_t total_bytes() {
   const Locked locked(mutex);
   return bytes_in_all;
+}
+
+bool unregistered() {
+  const Locked locked(mutex);
+  for (const Arena& arena : arenas)
+    if (!arena.registered) return true;
+  return false;
 }
 
 }  // namespace lull::backing

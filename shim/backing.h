@@ -15,6 +15,7 @@ void register_arenas();
 
 std::byte* take(std::uint64_t bytes);  // null: not enough
 void give(std::byte* place, std::uint64_t bytes);
-std::uint64_t total_bytes();           // of all arenas
+std::uint64_t total_bytes();           // of all arenas, registered or not
+bool unregistered();                   // an arena waits for register_arenas()
 
 }  // namespace lull::backing

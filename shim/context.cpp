@@ -1,3 +1,4 @@
+#include "shim/drain.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
 #include "shim/ledger.h"
@@ -17,6 +18,7 @@ CUresult noted(CUresult result, CUcontext* context) {
 void forget(CUcontext context) {
   process::forget_context(context);
   residency::forget_context(context);
+  drain::forget_context(context);
   ledger::release_context(context);
 }
 

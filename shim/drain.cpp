@@ -6,6 +6,7 @@
 #include "shim/engine.h"
 #include "shim/gate.h"
 #include "shim/log.h"
+#include "shim/mover.h"
 #include "shim/process.h"
 
 namespace lull::drain {
@@ -27,6 +28,7 @@ class Attempt {
   template <class Done>
   bool until(Overdue reason, Done done) {
     for (unsigned round = 0; !done(); ++round) {
+      if (mover::wanted_to_rest()) return fail(Outcome::gate_changed, Overdue::none);
       if (process::down().gpu[slot_].gate.load(std::memory_order_acquire) != word_) return fail(Outcome::gate_changed, Overdue::none);
       if (monotonic_ns() > deadline_) return fail(Outcome::overdue, reason);
       const timespec pause{0, round < 20 ? 20'000 : 200'000};
@@ -57,57 +59,62 @@ CUevent free_event(CUcontext context) {
   return markers.push({context, event, true}) ? event : nullptr;
 }
 
-// One event on every lane. The lock keeps streams from being destroyed, and captures from beginning, meanwhile.
-void mark_lanes() {
+// One event on every lane. The lock keeps streams from being destroyed, and captures from beginning, meanwhile. False: one
+// had begun already, and an event would have fallen into it.
+bool mark_lanes() {
   for (Marker& marker : markers) marker.pending = false;
   const Locked locked(process::lanes_mutex());
+  if (process::captures_open() > 0) return false;
   for (const process::Lane& lane : process::lanes(locked)) {
     const Current current(lane.context);
     if (!current) continue;
     const CUevent event = free_event(lane.context);
     if (event) (void)real::cuEventRecord(event, lane.stream);  // a lane that cannot be marked: the synchronise covers it
   }
+  return true;
 }
 
 bool all_marks_passed() {
   for (Marker& marker : markers) {
     if (!marker.pending) continue;
     const Current current(marker.context);
-    if (real::cuEventQuery(marker.event) == CUDA_ERROR_NOT_READY) return false;
+    if (current && real::cuEventQuery(marker.event) == CUDA_ERROR_NOT_READY) return false;
     marker.pending = false;  // passed, or failed with an error the program will meet itself
   }
   return true;
 }
 
-void synchronize_contexts() {
-  const Locked locked(process::lanes_mutex());
-  for (const process::Lane& lane : process::lanes(locked)) {
-    if (lane.stream) continue;
-    const Current current(lane.context);
+// Without the lock: it may take as long as work on a stream we do not know. No context goes meanwhile, the mover works.
+void synchronize_contexts(unsigned slot) {
+  CUcontext contexts[16];
+  std::size_t count = 0;
+  {
+    const Locked locked(process::lanes_mutex());
+    if (process::captures_open() > 0) return;
+    for (const process::Lane& lane : process::lanes(locked))
+      if (!lane.stream && lane.slot == slot && count < 16) contexts[count++] = lane.context;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const Current current(contexts[i]);
     if (current) (void)real::cuCtxSynchronize();
   }
 }
 
-void forget_dead_contexts() {
-  const Locked locked(process::lanes_mutex());
-  for (std::size_t i = markers.size(); i-- > 0;) {
-    bool alive = false;
-    for (const process::Lane& lane : process::lanes(locked)) alive |= lane.context == markers[i].context;
-    if (!alive) markers.erase(i);  // the event went with its context
-  }
-}
-
 }  // namespace
+
+void forget_context(CUcontext context) {
+  for (std::size_t i = markers.size(); i-- > 0;)
+    if (markers[i].context == context) markers.erase(i);
+}
 
 Result wait(unsigned slot, std::uint64_t word, std::uint64_t deadline_ns) {
   Attempt attempt(slot, word, deadline_ns);
   gate::barrier();
   if (!attempt.until(Overdue::thread_inside, gate::all_outside)) return attempt.result();
   if (!attempt.until(Overdue::capture_open, [] { return process::captures_open() == 0; })) return attempt.result();
-  forget_dead_contexts();
-  mark_lanes();
+  if (!mark_lanes()) return {Outcome::overdue, Overdue::capture_open};
   if (!attempt.until(Overdue::stream_busy, all_marks_passed)) return attempt.result();
-  if (process::captures_open() == 0) synchronize_contexts();
+  synchronize_contexts(slot);
   return attempt.result();
 }
 

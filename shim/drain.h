@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "protocol/words.h"
+#include "shim/real.h"
 
 namespace lull::drain {
 
@@ -18,6 +19,8 @@ struct Result {
 };
 
 // Waits at most until deadline_ns (CLOCK_MONOTONIC); gives up early when the gate word is no longer `word`.
+void forget_context(CUcontext context);  // its events are gone with it; the mover rests
+
 Result wait(unsigned slot, std::uint64_t word, std::uint64_t deadline_ns);
 
 }  // namespace lull::drain

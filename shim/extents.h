@@ -17,6 +17,7 @@ class Extents {
   std::optional<std::uint64_t> take(std::uint64_t bytes, std::uint64_t alignment);
   // Gives back a range that take() handed out. A host out of memory loses the range, never another one's.
   void give(std::uint64_t at, std::uint64_t bytes) { (void)add(at, bytes); }
+  void release() { ranges_.release(); }
   std::uint64_t free_bytes() const { return free_bytes_; }
 
  private:

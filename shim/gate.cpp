@@ -9,6 +9,7 @@
 #include "shim/environment.h"
 #include "shim/futex.h"
 #include "shim/gil.h"
+#include "shim/handlers.h"
 #include "shim/log.h"
 #include "shim/process.h"
 
@@ -56,17 +57,23 @@ Entry* find_entry(std::int32_t self) {
   return &entries[mine];
 }
 
-bool capturing(CUstream stream) {
-  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-  return process::captures_open() > 0 && real::cuStreamIsCapturing(stream, &status) == CUDA_SUCCESS &&
-         status != CU_STREAM_CAPTURE_STATUS_NONE;
-}
-
 // The first GPU whose gate is closed, or nothing.
 std::optional<unsigned> closed_slot() {
   for (unsigned slot = 0; slot < max_gpus; ++slot)
     if (process::attached(slot) && closed(process::down().gpu[slot].gate.load(std::memory_order_acquire))) return slot;
   return std::nullopt;
+}
+
+// One closing of one gate by one broker; generations begin anew with each broker.
+struct Closed {
+  std::uint32_t session = 0;
+  unsigned slot = 0;
+  std::uint64_t word = 0;
+  bool operator==(const Closed&) const = default;
+};
+
+Closed closing_of(unsigned slot) {
+  return {process::session(), slot, process::down().gpu[slot].gate.load(std::memory_order_acquire)};
 }
 
 }  // namespace
@@ -140,7 +147,7 @@ Entry* Pass::first_entry() {
 
 void Pass::wait(CUstream stream, std::uintptr_t here) {
   bool told = false, met_closed_gate = false, signalled = false;
-  std::uint64_t told_gate = 0;  // the closed gate the broker was told of; zero is an open one
+  Closed told_of{};  // the closing the broker was told of
   GilRelease gil;  // gives the interpreter's lock up while this thread waits, if it holds it
   for (;;) {
     std::atomic_thread_fence(std::memory_order_seq_cst);  // between the entry word and what follows
@@ -149,13 +156,13 @@ void Pass::wait(CUstream stream, std::uintptr_t here) {
     const std::uint32_t seen = private_word->load(std::memory_order_acquire);            // then the hold
     if (seen == 0) break;                                                                // a forked child
     if (!slot && !(seen & hold)) break;
-    if (capturing(stream)) return;  // executes nothing; blocking inside a capture would break the program
+    if (capture::capturing(stream)) return;  // executes nothing; blocking inside a capture would break the program
     entry_->inside.store(outer_, std::memory_order_release);
     // Again for each closing: a thread held back by missing memory may then meet a closed gate, or meet another one.
-    const std::uint64_t gate = slot ? process::down().gpu[*slot].gate.load(std::memory_order_acquire) : 0;
-    if (!told || (slot && gate != told_gate)) process::tell_wants(slot);
+    const Closed closing = slot ? closing_of(*slot) : Closed{};
+    if (!told || (slot && closing != told_of)) process::tell_wants(slot);
     if (slot) met_closed_gate = true;
-    if (slot) told_gate = gate;
+    if (slot) told_of = closing;
     told = true;
     if (slot && signalled) {  // perhaps a moment ago, while this thread waited for memory behind an open gate
       process::tell_interrupted(*slot);

@@ -47,6 +47,7 @@ namespace capture {
 void began();          // waits for a drain that is placing its events, which would fall into the capture
 CUresult begun(CUresult result);
 void ended();
+bool capturing(CUstream stream);  // an invalidated capture counts until it is ended
 
 template <auto& next, class... Args>
 CUresult begin_with(Args... args) {
@@ -68,8 +69,9 @@ CUresult begin(CUstream stream, CUgraph graph, const CUgraphNode* dependencies, 
 }
 template <auto& next>
 CUresult end(CUstream stream, CUgraph* graph) {
+  const bool before = capturing(stream);
   const CUresult result = next(stream, graph);
-  ended();
+  if (before && !capturing(stream)) ended();
   return result;
 }
 }  // namespace capture

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "shim/backing.h"
+#include "shim/engine.h"
 #include "shim/gate.h"
 #include "shim/process.h"
 #include "shim/sizes.h"
@@ -27,6 +28,7 @@ struct Card {
 };
 Card cards[max_gpus];
 bool moving_now = false;
+Vector<Allocation*> deferred;
 
 constexpr std::uint64_t small_limit = 1ull << 20;   // smaller blocks share chunks with their like
 constexpr std::uint64_t medium_limit = 64ull << 20;
@@ -56,8 +58,13 @@ T* make() {
 
 template <class T>
 void destroy(T* object) {
-  object->~T();
   std::free(object);
+}
+
+void destroy(Region* region) {
+  region->free_blocks.release();
+  region->chunks.release();
+  std::free(region);
 }
 
 std::uint64_t round_up(std::uint64_t bytes, std::uint64_t unit) { return (bytes + unit - 1) / unit * unit; }
@@ -176,7 +183,7 @@ CUresult make_region(unsigned slot, std::uint64_t bytes, Region** made) {
 Allocation* record(CUdeviceptr base, std::uint64_t bytes, std::uint64_t span, Region* region, CUcontext context) {
   Allocation* allocation = make<Allocation>();
   if (!allocation) return nullptr;
-  *allocation = {base, bytes, span, region, context, ++last_id};
+  *allocation = {base, bytes, span, region, context, ++last_id, false};
   if (::tsearch(allocation, &tree, compare)) return allocation;
   destroy(allocation);
   return nullptr;
@@ -224,6 +231,7 @@ CUresult allocate_block(unsigned slot, CUcontext context, std::uint64_t bytes, C
 }
 
 void remove(Allocation* allocation) {
+  if (allocation->freed) deferred.remove(allocation);
   (void)::tdelete(allocation, &tree, compare);
   Region* region = allocation->region;
   const unsigned slot = region->slot;
@@ -277,7 +285,7 @@ CUresult release(CUdeviceptr base) {
   {
     const Locked locked(the_mutex);
     Allocation* allocation = at(base);
-    if (!allocation || allocation->base != base) return CUDA_ERROR_INVALID_VALUE;
+    if (!allocation || allocation->base != base || allocation->freed) return CUDA_ERROR_INVALID_VALUE;
     remove(allocation);
     follow_hold();
   }
@@ -286,10 +294,39 @@ CUresult release(CUdeviceptr base) {
   return CUDA_SUCCESS;
 }
 
+CUresult release_later(CUdeviceptr base) {
+  const Locked locked(the_mutex);
+  Allocation* allocation = at(base);
+  if (!allocation || allocation->base != base || allocation->freed) return CUDA_ERROR_INVALID_VALUE;
+  if (!deferred.push(allocation)) return CUDA_ERROR_OUT_OF_MEMORY;  // the program may free it again
+  allocation->freed = true;
+  return CUDA_SUCCESS;
+}
+
+void release_deferred() {
+  while (process::captures_open() == 0) {
+    CUcontext context;
+    std::uint64_t id;
+    {
+      const Locked locked(the_mutex);
+      if (deferred.empty()) return;
+      context = deferred.back()->context;
+      id = deferred.back()->id;
+    }
+    {
+      const Current current(context);
+      if (current) (void)real::cuCtxSynchronize();
+    }
+    const Locked locked(the_mutex);
+    if (!deferred.empty() && deferred.back()->id == id) remove(deferred.back());
+    follow_hold();
+  }
+}
+
 std::optional<Allocation> find(CUdeviceptr inside) {
   const Locked locked(the_mutex);
   const Allocation* allocation = at(inside);
-  if (!allocation || inside >= allocation->base + allocation->bytes) return std::nullopt;
+  if (!allocation || allocation->freed || inside >= allocation->base + allocation->bytes) return std::nullopt;
   return *allocation;
 }
 

@@ -39,6 +39,7 @@ std::atomic<std::int32_t> the_thread{0};
 std::atomic<bool> broker_expected{true};
 std::atomic<std::uint64_t> met_at{0};  // when the present session was opened; 0: none
 int signals = -1;
+int next_try_ms = retry_ms;  // longer after a refusal; "never" is a minute, because the next broker may think otherwise
 
 // Everything of the host leaves this thread's own table (but standard error, if LULL_LOG wants it): an inherited pipe end
 // kept open here would keep its reader waiting for ever.
@@ -120,6 +121,7 @@ class Session {
     if (const auto* arena = std::get_if<Arena>(&*message)) return accept(*arena, *packet);
     if (const auto* refused = std::get_if<Refused>(&*message)) {
       log::line("the broker refused this process: %s", refused->sentence);
+      next_try_ms = refused->retry_ms ? static_cast<int>(refused->retry_ms < 60'000 ? refused->retry_ms : 60'000) : 60'000;
       return false;
     }
     return true;
@@ -166,9 +168,9 @@ class Session {
   std::uint32_t announced_ = 0;
 };
 
+// Kicks do not shorten it: a process that is refused would ask again at the rate of its frees.
 void pause_ms(int ms) {
-  pollfd wait{signals, POLLIN, 0};
-  (void)::poll(&wait, 1, ms);
+  (void)::poll(nullptr, 0, ms);
   drain_signals();
 }
 
@@ -198,7 +200,8 @@ void* run(void*) {
       lost_at = 0;
       log::line("no broker has come back: unmanaged");
     }
-    pause_ms(retry_ms);
+    pause_ms(next_try_ms);
+    next_try_ms = retry_ms;
   }
   the_thread.store(0);
   return nullptr;

@@ -17,10 +17,8 @@ std::optional<unsigned> managed_slot(CUcontext& context) {
   return process::slot_of_current();
 }
 
-// The driver waits for running work before it frees; programs rely on it. Inside a capture it must not, and need not:
-// nothing of a capture runs before its end.
+// The driver waits for running work before it frees; programs rely on it.
 void wait_as_the_driver_would(CUcontext context) {
-  if (process::captures_open() > 0) return;
   const Current current(context);
   if (current) (void)real::cuCtxSynchronize();
 }
@@ -51,6 +49,7 @@ CUresult free(CUdeviceptr base) {
   if (!gate::active_now()) return real::cuMemFree_v2(base);
   const auto allocation = ledger::find(base);
   if (!allocation || allocation->base != base) return real::cuMemFree_v2(base);  // not ours, or an error of the program's
+  if (process::captures_open() > 0) return ledger::release_later(base);  // waiting would break the capture
   wait_as_the_driver_would(allocation->context);
   return ledger::release(base);
 }

@@ -25,17 +25,25 @@ constexpr std::uint64_t drain_deadline_ns = 5'000'000'000;  // longer than this 
 
 Mutex the_work_mutex;
 std::atomic<bool> started{false};
+std::atomic<int> resters{0};
 
 struct Progress {
   std::uint64_t drained_word = 0;    // gate word for which the drain has been proven; 0: none
   std::uint64_t overdue_word = 0;    // gate word whose drain failed
-  std::uint64_t retry_ns = 0;        // not before
+  std::uint64_t retry_ns = 0;        // not before, unless the broker says something new
+  std::uint64_t gate_word = 0, quota_word = 0, backing = 0;  // as of the last look
   std::uint64_t phase = 0;           // last published
   unsigned random = 1;
 };
 Progress progress[max_gpus];
 
+bool still(unsigned slot, std::uint64_t word) {
+  return process::down().gpu[slot].gate.load(std::memory_order_acquire) == word;
+}
+
+// Answers to a gate word that no longer stands are kept: a new broker would take an old generation for a lie.
 void say(unsigned slot, std::uint64_t gate_word, Phase phase, Overdue reason = Overdue::none) {
+  if (!still(slot, gate_word)) return;
   const std::uint64_t word = pack(PhaseWord{gate_word >> 2, phase, reason});
   UpGpu& up = process::up().gpu[slot];
   process::publish(up.seen_gate, gate_word);
@@ -48,13 +56,12 @@ void say(unsigned slot, std::uint64_t gate_word, Phase phase, Overdue reason = O
 // Whether a retry after a failure is still to wait.
 bool resting(Progress& p) { return monotonic_ns() < p.retry_ns; }
 
+// A managed client that finds the card full waits for a neighbour's last chunk: that is soon.
+void rest_briefly(Progress& p) { p.retry_ns = monotonic_ns() + 10'000'000; }
+
 void rest(Progress& p) {
   p.random = p.random * 1103515245 + 12345;
   p.retry_ns = monotonic_ns() + 100'000'000 + p.random % 400'000'000;  // apart from others in the same place
-}
-
-bool still(unsigned slot, std::uint64_t word) {
-  return process::down().gpu[slot].gate.load(std::memory_order_acquire) == word;
 }
 
 // True when nothing runs on the GPU and the gate is still the closed one of `word`.
@@ -97,6 +104,15 @@ bool room_for_all(unsigned slot) {
   return free >= sizes.needed - sizes.resident;
 }
 
+// Stuck half-way: everything out again. What cannot leave stays and is tried again. The hold stands from before the drain,
+// because the program may free what is absent meanwhile, and nothing else keeps its threads back.
+void evict_whole(unsigned slot, std::uint64_t word) {
+  ledger::set_moving(true);
+  if (drain::wait(slot, word, monotonic_ns() + drain_deadline_ns).outcome == drain::Outcome::drained)
+    (void)residency::evict_all(slot);
+  ledger::set_moving(false);
+}
+
 void restore(unsigned slot, std::uint64_t word) {
   Progress& p = progress[slot];
   const bool managed = process::quota(slot).has_value();
@@ -105,9 +121,8 @@ void restore(unsigned slot, std::uint64_t word) {
   const Overdue failure = residency::restore(slot);
   if (failure != Overdue::none) {
     say(slot, word, Phase::overdue, failure);
-    if (!managed && drain::wait(slot, word, monotonic_ns() + drain_deadline_ns).outcome == drain::Outcome::drained)
-      (void)residency::evict_all(slot);  // stuck half-way; what cannot leave stays and is tried again
-    return rest(p);
+    if (!managed) evict_whole(slot, word);
+    return managed && failure == Overdue::no_device_memory ? rest_briefly(p) : rest(p);
   }
   if (!residency::anything_absent(slot)) say(slot, word, gate::closed(word) ? Phase::ready : Phase::running);
 }
@@ -117,15 +132,26 @@ void follow(unsigned slot) {
   const std::uint64_t word = down.gate.load(std::memory_order_acquire);
   const std::uint64_t quota_word = down.quota_plus_1.load(std::memory_order_acquire);
   const bool closed = gate::closed(word);
+  ledger::publish_quota_seen(slot, quota_word);  // also before the drain: growth reads the quota itself, under its lock
+  Progress& p = progress[slot];
+  if (p.gate_word != word || p.quota_word != quota_word || p.backing != backing::total_bytes()) p.retry_ns = 0;
+  p.gate_word = word, p.quota_word = quota_word, p.backing = backing::total_bytes();
   if (!closed) progress[slot].drained_word = 0;
   if (closed && !drained(slot, word)) return;
   if (!closed && !residency::anything_absent(slot)) say(slot, word, Phase::running);
-  ledger::publish_quota_seen(slot, quota_word);
   const auto sizes = ledger::sizes(slot);
   const auto quota = parse_limit(quota_word);
   if (resting(progress[slot])) return;
   if (closed && quota && sizes.resident > *quota) return evict(slot, word);
   if (sizes.resident < sizes.needed && (!quota || sizes.resident < *quota)) restore(slot, word);
+}
+
+// Ahead of need: registering gigabytes takes long, and must not be left for the eviction that needs them.
+void prepare(unsigned slot) {
+  ledger::release_deferred();
+  const CUcontext context = backing::unregistered() ? process::working_context(slot) : nullptr;
+  const Current current(context);
+  if (context && current) backing::register_arenas();
 }
 
 void publish_activity(unsigned slot) { process::publish(process::up().gpu[slot].submissions, gate::submissions()); }
@@ -138,10 +164,14 @@ void* run(void*) {
     const std::uint32_t wake = process::down().wake.load(std::memory_order_acquire);
     {
       const Locked locked(the_work_mutex);
+      process::for_each_slot(prepare);
       process::for_each_slot(follow);
       process::for_each_slot(publish_activity);
     }
-    (void)futex::wait(process::down().wake, wake, recheck_ns, futex::Scope::shared);
+    std::uint64_t pause = recheck_ns;
+    for (const Progress& p : progress)
+      if (const std::uint64_t now = monotonic_ns(); p.retry_ns > now && p.retry_ns - now < pause) pause = p.retry_ns - now;
+    (void)futex::wait(process::down().wake, wake, pause, futex::Scope::shared);
   }
   return nullptr;
 }
@@ -153,12 +183,16 @@ void start() {
     log::line("no thread for the mover; this process can be paused but not evicted");
 }
 
+bool wanted_to_rest() { return resters.load(std::memory_order_acquire) > 0; }
+
 Rest::Rest() : held_(false) {
+  resters.fetch_add(1);
   const timespec pause{0, 1'000'000};
   for (int i = 0; i < 1000 && !(held_ = the_work_mutex.try_lock()); ++i) (void)::nanosleep(&pause, nullptr);
 }
 
 Rest::~Rest() {
+  resters.fetch_sub(1);
   if (held_) the_work_mutex.unlock();
 }
 

@@ -5,9 +5,11 @@ namespace lull::mover {
 
 void start();  // once, with the first context
 
-// Keeps the mover from working with contexts. Whoever destroys a context holds one, so that no copy is cut off; but for at
-// most a second, because programs destroy contexts on their way out. A copy cut off after that fails, and its data stays
-// where it was.
+bool wanted_to_rest();  // somebody waits to destroy a context: leave off at the next safe point
+
+// Keeps the mover from working with contexts. Whoever destroys a context holds one, so that no copy is cut off. The mover
+// leaves off within the copies in flight; should it be stuck in the driver, the wait ends after a second, because programs
+// destroy contexts on their way out.
 class Rest {
  public:
   Rest();

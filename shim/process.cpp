@@ -27,6 +27,7 @@ std::uint8_t* page_base = nullptr;  // down, then up; constant once set
 std::atomic<std::uint32_t> attached_slots{0};
 std::atomic<int> open_captures{0};
 std::atomic<std::uint64_t> passed_generation{0};
+std::atomic<std::uint32_t> sessions{0};
 
 struct Known {
   CUcontext context;
@@ -101,6 +102,8 @@ UpPage& up() {
   return *reinterpret_cast<UpPage*>(page_base + (unit > static_cast<long>(page_bytes) ? unit : page_bytes));
 }
 
+std::uint32_t session() { return sessions.load(std::memory_order_acquire); }
+
 bool attached(unsigned slot) { return (attached_slots.load(std::memory_order_acquire) >> slot & 1) != 0; }
 
 void for_each_slot(void (*visit)(unsigned slot)) {
@@ -139,7 +142,7 @@ void note_context(CUcontext context) {
   }
   {
     const Locked locked(the_lanes_mutex);
-    (void)the_lanes.push({context, nullptr});  // without memory for it the context synchronise still covers the lane
+    (void)the_lanes.push({context, nullptr, slot});  // without memory for it the context synchronise still covers the lane
   }
   attach(slot);
 }
@@ -162,9 +165,7 @@ CUcontext working_context(unsigned slot) {
   return nullptr;
 }
 
-std::optional<unsigned> slot_of_current() {
-  CUcontext context = nullptr;
-  if (real::cuCtxGetCurrent(&context) != CUDA_SUCCESS || !context) return std::nullopt;
+std::optional<unsigned> slot_of(CUcontext context) {
   note_context(context);
   const Locked locked(contexts_mutex);
   for (const Known& known : contexts)
@@ -172,11 +173,18 @@ std::optional<unsigned> slot_of_current() {
   return std::nullopt;
 }
 
+std::optional<unsigned> slot_of_current() {
+  CUcontext context = nullptr;
+  if (real::cuCtxGetCurrent(&context) != CUDA_SUCCESS || !context) return std::nullopt;
+  return slot_of(context);
+}
+
 void note_stream(CUstream stream) {
   CUcontext context = nullptr;
   if (real::cuStreamGetCtx(stream, &context) != CUDA_SUCCESS && real::cuCtxGetCurrent(&context) != CUDA_SUCCESS) return;
+  const auto slot = slot_of(context);
   const Locked locked(the_lanes_mutex);
-  (void)the_lanes.push({context, stream});
+  (void)the_lanes.push({context, stream, slot.value_or(0)});
 }
 
 void forget_stream(CUstream stream) {
@@ -240,6 +248,7 @@ void map_pages(int down_fd, int up_fd) {
   // Up first: when the broker's words become visible, our answers go where the broker looks.
   if (::mmap(up_at, page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, up_fd, 0) == MAP_FAILED) return;
   ledger::publish_all();
+  sessions.fetch_add(1, std::memory_order_acq_rel);
   (void)::mmap(down_at, page_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, down_fd, 0);  // failing leaves "unmanaged"
 }
 

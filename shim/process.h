@@ -19,6 +19,7 @@ namespace lull::process {
 bool activate();
 
 const DownPage& down();
+std::uint32_t session();  // raised with every broker's pages: what was told to an earlier one is not known to this
 UpPage& up();
 
 // GPUs. A slot is the device's ordinal in this process.
@@ -32,6 +33,7 @@ void note_current_context();
 void note_context(CUcontext);
 void forget_context(CUcontext);
 CUcontext working_context(unsigned slot);      // any live one on that GPU; null: none
+std::optional<unsigned> slot_of(CUcontext);
 std::optional<unsigned> slot_of_current();     // GPU of the calling thread's context
 
 // Streams and captures the drain must know.
@@ -41,7 +43,7 @@ int captures_open();
 void capture_began();
 void capture_ended();
 
-struct Lane { CUcontext context; CUstream stream; };  // stream null: the context's legacy stream
+struct Lane { CUcontext context; CUstream stream; unsigned slot; };  // stream null: the context's legacy stream
 // Every lane work may still run in. Held under lanes_mutex(), which keeps streams from being destroyed meanwhile.
 Mutex& lanes_mutex();
 const Vector<Lane>& lanes(const class Locked&);

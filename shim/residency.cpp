@@ -4,6 +4,7 @@
 #include "shim/engine.h"
 #include "shim/ledger.h"
 #include "shim/log.h"
+#include "shim/mover.h"
 #include "shim/process.h"
 #include "shim/vmm.h"
 
@@ -110,7 +111,7 @@ Overdue evict_to(unsigned slot, std::uint64_t (*quota_now)(unsigned)) {
   Flights flights;
   Overdue failure = Overdue::none;
   for (;;) {
-    while (!flights.full() && failure == Overdue::none)
+    while (!flights.full() && failure == Overdue::none && !mover::wanted_to_rest())
       if (issue_eviction(slot, quota_now(slot), flights, failure) != Issued::started) break;
     if (flights.empty()) return failure;
     finish_eviction(slot, flights, failure);
@@ -124,7 +125,6 @@ Overdue evict_with(unsigned slot, std::uint64_t (*target)(unsigned)) {
   const CUcontext context = process::working_context(slot);
   const Current current(context);
   if (!context || !current || !engines[slot].ready(context)) return Overdue::copy_failed;
-  backing::register_arenas();
   return evict_to(slot, target);
 }
 
@@ -209,7 +209,7 @@ Overdue restore(unsigned slot) {
   Flights flights;
   Overdue failure = Overdue::none;
   for (;;) {
-    while (!flights.full() && failure == Overdue::none)
+    while (!flights.full() && failure == Overdue::none && !mover::wanted_to_rest())
       if (issue_restore(slot, flights, failure) != Issued::started) break;
     if (flights.empty()) break;
     finish_restore(slot, flights, failure);

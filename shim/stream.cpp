@@ -25,8 +25,12 @@ CUresult green_create(CUstream* stream, CUgreenCtx context, unsigned flags, int 
 
 // First out of our books, so that no drain puts an event on a stream that is going.
 CUresult destroy(CUstream stream) {
-  if (gate::active_now()) process::forget_stream(stream);
-  return real::cuStreamDestroy_v2(stream);
+  if (!gate::active_now()) return real::cuStreamDestroy_v2(stream);
+  process::forget_stream(stream);
+  const bool was_capturing = capture::capturing(stream);
+  const CUresult result = real::cuStreamDestroy_v2(stream);
+  if (result == CUDA_SUCCESS && was_capturing) capture::ended();  // a capture goes with its stream
+  return result;
 }
 
 }  // namespace lull::stream
@@ -42,6 +46,12 @@ void began() {
 CUresult begun(CUresult result) {
   if (result != CUDA_SUCCESS && gate::active_now()) process::capture_ended();
   return result;
+}
+
+bool capturing(CUstream stream) {
+  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+  return process::captures_open() > 0 && real::cuStreamIsCapturing(stream, &status) == CUDA_SUCCESS &&
+         status != CU_STREAM_CAPTURE_STATUS_NONE;
 }
 
 void ended() {

@@ -14,7 +14,12 @@ class Vector {
   constexpr Vector() = default;
   Vector(const Vector&) = delete;
   Vector& operator=(const Vector&) = delete;
-  ~Vector() { std::free(items_); }
+  // No destructor: most vectors are the process's, and exit() must not pull them away from threads that still run.
+  void release() {
+    std::free(items_);
+    items_ = nullptr;
+    size_ = capacity_ = 0;
+  }
 
   // False when the host is out of memory; nothing has changed then.
   [[nodiscard]] bool push(const T& item) {

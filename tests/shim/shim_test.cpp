@@ -239,6 +239,56 @@ TEST_CASE("an open capture postpones the drain and is not broken by it") {
   CHECK(cuStreamDestroy_v2(stream) == CUDA_SUCCESS);
 }
 
+TEST_CASE("memory freed while a capture is open stays until the capture has ended") {
+  CUstream stream;
+  REQUIRE(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING) == CUDA_SUCCESS);
+  CUdeviceptr at = 0;
+  REQUIRE(cuMemAlloc_v2(&at, 20 * mib) == CUDA_SUCCESS);
+  const std::uint64_t needed = broker->up().needed.load();
+  REQUIRE(cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_RELAXED) == CUDA_SUCCESS);
+  CHECK(cuMemFree_v2(at) == CUDA_SUCCESS);
+  CHECK(cuMemFree_v2(at) != CUDA_SUCCESS);
+  CHECK(broker->up().needed.load() == needed);
+  CUgraph graph = nullptr;
+  CHECK(cuStreamEndCapture(stream, &graph) == CUDA_SUCCESS);
+  CHECK(comes_true([&] { return broker->up().needed.load() == needed - 20 * mib; }));
+  if (graph) CHECK(cuGraphDestroy(graph) == CUDA_SUCCESS);
+  CHECK(cuStreamDestroy_v2(stream) == CUDA_SUCCESS);
+}
+
+TEST_CASE("an end of capture that fails leaves the count of open captures alone") {
+  CUstream capturing, other;
+  REQUIRE(cuStreamCreate(&capturing, CU_STREAM_NON_BLOCKING) == CUDA_SUCCESS);
+  REQUIRE(cuStreamCreate(&other, CU_STREAM_NON_BLOCKING) == CUDA_SUCCESS);
+  REQUIRE(cuStreamBeginCapture_v2(capturing, CU_STREAM_CAPTURE_MODE_RELAXED) == CUDA_SUCCESS);
+  CUgraph graph = nullptr;
+  CHECK(cuStreamEndCapture(other, &graph) != CUDA_SUCCESS);
+  broker->gate(GateState::closed);
+  CHECK(comes_true([] { return broker->phase().reason == Overdue::capture_open; }));
+  CHECK(cuStreamDestroy_v2(capturing) == CUDA_SUCCESS);  // takes its capture with it
+  CHECK(broker->reaches(Phase::drained));
+  broker->gate(GateState::open);
+  CHECK(cuStreamDestroy_v2(other) == CUDA_SUCCESS);
+}
+
+TEST_CASE("a context that is reset takes its memory along, and the next one is drained afresh") {
+  broker->gate(GateState::closed);
+  REQUIRE(broker->reaches(Phase::drained));
+  broker->gate(GateState::open);
+  CUdeviceptr lost = 0;
+  REQUIRE(cuMemAlloc_v2(&lost, 20 * mib) == CUDA_SUCCESS);
+  REQUIRE(cuDevicePrimaryCtxReset_v2(0) == CUDA_SUCCESS);
+  CHECK(broker->up().needed.load() == 0);
+  CUcontext context;
+  REQUIRE(cuDevicePrimaryCtxRetain(&context, 0) == CUDA_SUCCESS);
+  REQUIRE(cuCtxSetCurrent(context) == CUDA_SUCCESS);
+  Buffer buffer(20 * mib, 12);
+  buffer.fill();
+  REQUIRE(broker->evict_to(0));
+  REQUIRE(broker->restore());
+  CHECK(buffer.intact());
+}
+
 TEST_CASE("a forked child never waits at the gate and has no part in it") {
   broker->gate(GateState::closed);
   REQUIRE(broker->reaches(Phase::drained));
