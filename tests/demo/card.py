@@ -6,7 +6,10 @@ import sys
 # In a process of its own: a driver keeps files and memory open in whoever initialises it.
 _PROBE = """
 import ctypes, json
-cuda = ctypes.CDLL("libcuda.so.1")
+try:
+    cuda = ctypes.CDLL("libcuda.so.1")
+except OSError:
+    raise SystemExit("no CUDA driver is installed") from None
 device, total, name = ctypes.c_int(), ctypes.c_size_t(), ctypes.create_string_buffer(128)
 for call, *arguments in [(cuda.cuInit, 0), (cuda.cuDeviceGet, ctypes.byref(device), 0),
                          (cuda.cuDeviceGetName, name, 128, device), (cuda.cuDeviceTotalMem_v2, ctypes.byref(total), device)]:

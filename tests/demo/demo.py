@@ -13,6 +13,7 @@ import shutil
 import signal
 import statistics
 import sys
+import textwrap
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
@@ -95,8 +96,10 @@ class Demo:
     def run(self):
         """Trainer and service under Lull; a request each time the trainer has been back for a while."""
         self.broker = start_broker(self.stage, SIMULATED_CONFIG if self.stage.card else CONFIG)
+        self.early_wake = self.broker.status()["early_wake"]
         for note in self.broker.notes():
-            self.say.line(note)
+            for line in textwrap.wrap("lulld: " + note, view.WIDTH, subsequent_indent="  "):
+                self.say.line(line)
         self.say.step("starting the trainer ...")
         self.trainer = self.stage.start("trainer", ["--bytes", self.trainer_bytes, "--save-on-term", self.saved,
                                                     "--progress", self.stage.path("steps")], klass="training")
@@ -109,9 +112,9 @@ class Demo:
         self.loading_span = (begin, now_ns())
         self.switches_before = self.broker.preemptions()
         for i in range(1, self.requests + 1):
-            self.say.step(f"request {i} of {self.requests}: training until it comes ...")
+            self.say.step(f"request {i} of {self.requests}: the trainer trains until it comes ...")
             self._train_for(self.random.uniform(0.8, 2.0))
-            self.say.step(f"request {i} of {self.requests}: sent, the card changes hands ...")
+            self.say.progress(f"request {i} of {self.requests}: sent, the card changes hands ...")
             self._request(i)
         self._train_for(0.8)
         self._finish()
@@ -123,7 +126,8 @@ class Demo:
 
         def ended():
             last = re.findall(r"^step (\d+) ", run.output(), re.MULTILINE)
-            self.say.step(f"running the same {self.steps_done} steps undisturbed: {last[-1] if last else 0}")
+            done = int(last[-1]) if last else 0
+            self.say.progress(f"running the same {self.steps_done} steps undisturbed: {done * 100 // self.steps_done} %")
             return not run.running()
 
         wait_until(ended, 600 + self.trained_s * 10, "the undisturbed run ends", every_s=0.2)
@@ -174,6 +178,8 @@ class Demo:
         sent = answer["sent_ns"]
         # The first kernel as the service saw it, as on the idle card; the rest as the broker recorded it.
         times = self.broker.switch_to(self.service.pid, sent, answer["got_ns"]) or {}
+        if not self.early_wake:
+            times.pop("packet_seen", None)  # what began the switch was the first blocked submission
         times |= {"first_kernel": answer["first_kernel_ns"], "answered": answer["got_ns"]}
         row |= {"ok": True} | {name: round((times[name] - sent) / 1e6, 3) if name in times else None for name, *_ in view.PHASES}
         self.rows.append(row)

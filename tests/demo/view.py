@@ -19,7 +19,7 @@ MARKS = {"packet_seen": ".", "gate_closed": ".", "drained": "d", "evicted": "<",
 
 
 class Say:
-    """Lines to a stream; on a terminal, the present step is shown and overwritten."""
+    """Lines to a stream. What is going on now is overwritten on a terminal; elsewhere each new step is a line."""
 
     def __init__(self, stream):
         self.stream, self.live = stream, stream.isatty()
@@ -30,6 +30,13 @@ class Say:
         print(text, file=self.stream, flush=True)
 
     def step(self, text):
+        if not self.live:
+            print(text, file=self.stream, flush=True)
+            return
+        self.progress(text)
+
+    def progress(self, text):
+        """How far the present step is; only a terminal shows it."""
         if not self.live:
             return
         self._wipe()

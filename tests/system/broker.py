@@ -39,6 +39,7 @@ def phase_times(phases):
 
 
 class Broker(Process):
+    ends_itself = True
     control_path = None  # set by whoever starts it
 
     def wait_ready(self, timeout_s=20):

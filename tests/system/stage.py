@@ -82,6 +82,8 @@ class Card:
 class Process:
     """A child with its output in a file."""
 
+    ends_itself = False  # must be asked to end, because it has something to put away
+
     def __init__(self, name, argv, env, log_path):
         self.name, self.log_path = name, log_path
         parent = os.getpid()
@@ -269,7 +271,10 @@ class Stage:
     def close(self):
         """The last started ends first, so the broker outlives its clients."""
         for process in reversed(self.processes):
-            process.end()
+            if process.ends_itself:
+                process.end()
+            else:
+                process.kill()
         self.processes.clear()
         if self.pool:
             for path in (self.pool, *(f"{self.pool}.{n}" for n in range(1, 8))):
