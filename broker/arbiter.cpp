@@ -22,7 +22,8 @@ Arbiter::Arbiter(const Card& card, const policy::Rules& rules, Audience& audienc
 }
 
 std::size_t Arbiter::index(ClientId id) const {
-  const auto at = std::find_if(state_.clients.begin(), state_.clients.end(), [id](const auto& c) { return c.id == id; });
+  const auto at =
+      std::find_if(state_.clients.begin(), state_.clients.end(), [id](const auto& c) { return c.id == id; });
   return static_cast<std::size_t>(at - state_.clients.begin());
 }
 
@@ -62,7 +63,8 @@ void Arbiter::release(ClientId id, Time now) {
   tell_news();
   evicted_gone_ += seats_[i].evicted();
   restored_gone_ += seats_[i].restored();
-  ghosts_.push_back({seats_[i].who().pid, std::max(c.resident, c.quota_high) + std::max(c.native, state_.gpu.native_reserve)});
+  ghosts_.push_back(
+      {seats_[i].who().pid, std::max(c.resident, c.quota_high) + std::max(c.native, state_.gpu.native_reserve)});
   state_.clients.erase(state_.clients.begin() + static_cast<std::ptrdiff_t>(i));
   seats_.erase(seats_.begin() + static_cast<std::ptrdiff_t>(i));
   recount_foreign();

@@ -22,9 +22,9 @@ struct Card {
   Uuid uuid{};
   policy::Bytes memory = 0;
   CardSizes sizes;
-  std::optional<std::size_t> nvml;  // its number there
+  std::optional<std::size_t> nvml;                                                               // its number there
   policy::Bytes total() const { return memory - sizes.slots * sizes.residue - sizes.headroom; }  // promised to programs
-  policy::Bytes chunk() const;  // unit of eviction
+  policy::Bytes chunk() const;                                                                   // unit of eviction
 };
 
 // Who wants to know. Called from within step() and release().
@@ -33,7 +33,7 @@ class Audience {
   virtual ~Audience() = default;
   virtual void on_switch(const Card&, const Switch&) = 0;
   virtual void on_lease_end(const Card&, const Switch&) = 0;
-  virtual void on_stuck(const Card&, const Who&, Reason) = 0;    // Reason::none: it has ended
+  virtual void on_stuck(const Card&, const Who&, Reason) = 0;  // Reason::none: it has ended
   virtual void on_overdue(const Card&, const Who&, Overdue) = 0;
 };
 

@@ -49,7 +49,8 @@ std::optional<Growth> next_growth(std::span<const Backed> clients, const ArenaLi
     if (c.deficit > 0)
       if (auto growth = try_for(c, std::min(c.needed, c.deficit) + c.chunk, limits.budget)) return growth;
   for (const auto& c : clients)
-    if (auto growth = try_for(c, c.needed + c.chunk, clients.size() == 1 ? limits.budget / 2 : limits.budget)) return growth;
+    if (auto growth = try_for(c, c.needed + c.chunk, clients.size() == 1 ? limits.budget / 2 : limits.budget))
+      return growth;
   for (const auto& c : clients)
     if (c.starved && c.backing < 2 * c.needed + c.chunk)
       if (auto growth = try_for(c, c.backing + c.chunk, limits.budget)) return growth;
@@ -133,7 +134,8 @@ bool ArenaMaker::touch(int fd, Bytes bytes) {
   constexpr int there = 3;
   posix_spawn_file_actions_t actions;
   if (posix_spawn_file_actions_init(&actions) != 0) return false;
-  (void)posix_spawn_file_actions_adddup2(&actions, fd, there);  // fails only for lack of memory; the child then reports it
+  (void)posix_spawn_file_actions_adddup2(&actions, fd,
+                                         there);  // fails only for lack of memory; the child then reports it
   posix_spawnattr_t attributes;
   (void)posix_spawnattr_init(&attributes);
   sigset_t none;

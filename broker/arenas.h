@@ -21,11 +21,11 @@ namespace lull {
 struct Backed {
   policy::ClientId id = 0;
   unsigned uid = 0;
-  policy::Bytes needed = 0;    // what the program has allocated
-  policy::Bytes backing = 0;   // what it has been given
-  policy::Bytes deficit = 0;   // what does not fit on the card when everybody is there
-  policy::Bytes chunk = 0;     // unit of eviction; a chunk does not cross two pieces
-  bool starved = false;        // it could not evict for want of backing
+  policy::Bytes needed = 0;   // what the program has allocated
+  policy::Bytes backing = 0;  // what it has been given
+  policy::Bytes deficit = 0;  // what does not fit on the card when everybody is there
+  policy::Bytes chunk = 0;    // unit of eviction; a chunk does not cross two pieces
+  bool starved = false;       // it could not evict for want of backing
 };
 struct Growth {
   policy::ClientId id;

@@ -29,10 +29,17 @@ std::vector<std::optional<std::size_t>> nvml_numbers(const std::vector<Card>& ca
 }  // namespace
 
 Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const Nvml* nvml, RuntimeDir run)
-    : loop_(loop), config_(config), run_(std::move(run)), started_(now_ns()), reception_(loop, config, *this),
-      control_(loop, events_, [this] { return status(); }), requests_(Requests::load(request_notes_)),
-      gauge_(nvml, nvml_numbers(cards)), host_(read_host_memory()) {
-  for (const auto& card : cards) arbiters_.push_back(std::make_unique<Arbiter>(card, config.rules, static_cast<Audience&>(*this)));
+    : loop_(loop),
+      config_(config),
+      run_(std::move(run)),
+      started_(now_ns()),
+      reception_(loop, config, *this),
+      control_(loop, events_, [this] { return status(); }),
+      requests_(Requests::load(request_notes_)),
+      gauge_(nvml, nvml_numbers(cards)),
+      host_(read_host_memory()) {
+  for (const auto& card : cards)
+    arbiters_.push_back(std::make_unique<Arbiter>(card, config.rules, static_cast<Audience&>(*this)));
 }
 
 lull::Status Broker::open() {
@@ -43,11 +50,17 @@ lull::Status Broker::open() {
   };
   if (auto s = keep(tick_, loop_.timer(Urgency::normal, [this] { tick(); })); !s) return s;
   if (auto s = keep(decide_, loop_.timer(Urgency::client, [this] { settle_all(now_ns()); })); !s) return s;
-  if (auto s = keep(on_arena_, loop_.io(arenas_.fd(), EPOLLIN, Urgency::normal, [this](std::uint32_t) { on_arena(); })); !s) return s;
-  if (auto s = keep(on_gauge_, loop_.io(gauge_.fd(), EPOLLIN, Urgency::normal, [this](std::uint32_t) { on_gauge(); })); !s) return s;
+  if (auto s = keep(on_arena_, loop_.io(arenas_.fd(), EPOLLIN, Urgency::normal, [this](std::uint32_t) { on_arena(); }));
+      !s)
+    return s;
+  if (auto s = keep(on_gauge_, loop_.io(gauge_.fd(), EPOLLIN, Urgency::normal, [this](std::uint32_t) { on_gauge(); }));
+      !s)
+    return s;
   for (const auto& note : request_notes_) log::notice("{}", note);
   if (requests_.on())
-    if (auto s = keep(on_requests_, loop_.io(requests_.poll_fd(), EPOLLIN, Urgency::request, [this](std::uint32_t) { look_for_requests(); })); !s)
+    if (auto s = keep(on_requests_, loop_.io(requests_.poll_fd(), EPOLLIN, Urgency::request,
+                                             [this](std::uint32_t) { look_for_requests(); }));
+        !s)
       return s;
   if (auto s = control_.open(run_.control.get()); !s) return s;
   return reception_.open(run_);
@@ -80,8 +93,8 @@ void Broker::on_connect() {
 
 void Broker::on_welcome(Client& client) {
   const auto& who = client.who();
-  log::info("connect client={} pid={} uid={} class={} tenant={} shim={}", who.id, who.pid, who.uid, name_of(who.klass), who.tenant,
-            client.hello().shim_version);
+  log::info("connect client={} pid={} uid={} class={} tenant=\"{}\" shim=\"{}\"", who.id, who.pid, who.uid,
+            name_of(who.klass), who.tenant, client.hello().shim_version);
   events_.append({{"event", "connect"}, {"t_ns", now_ns()}, {"client", json_of(who)}});
 }
 
@@ -89,9 +102,11 @@ lull::Status Broker::on_attach(Client& client, const Attach& attach) {
   const Time now = now_ns();
   Uuid uuid;
   std::copy(std::begin(attach.uuid), std::end(attach.uuid), uuid.begin());
-  const auto at = std::find_if(arbiters_.begin(), arbiters_.end(), [&](const auto& a) { return a->card().uuid == uuid; });
+  const auto at =
+      std::find_if(arbiters_.begin(), arbiters_.end(), [&](const auto& a) { return a->card().uuid == uuid; });
   if (at == arbiters_.end()) {
-    log::warning("unmanaged client={} pid={} why=\"{} is not among this broker's GPUs\"", client.who().id, client.who().pid, show_uuid(uuid));
+    log::warning("unmanaged client={} pid={} why=\"{} is not among this broker's GPUs\"", client.who().id,
+                 client.who().pid, show_uuid(uuid));
     return Done{};
   }
   const auto card = static_cast<std::size_t>(at - arbiters_.begin());
@@ -99,13 +114,19 @@ lull::Status Broker::on_attach(Client& client, const Attach& attach) {
   const bool service = client.who().klass != Class::training;
   const auto age = process_age(client.who().pid);  // an old process that comes back after a restart is not starting
   const bool loading = service && (!age || *age < config_.rules.loading_max);
-  const Arbiter::Arrival arrival{client.who(), &client.down(), &client.up(attach.slot), attach.slot, loading,
-                                 proven_.contains(client.tenant()), (client.hello().flags & hello_native) != 0};
+  const Arbiter::Arrival arrival{client.who(),
+                                 &client.down(),
+                                 &client.up(attach.slot),
+                                 attach.slot,
+                                 loading,
+                                 proven_.contains(client.tenant()),
+                                 (client.hello().flags & hello_native) != 0};
   if (auto status = (*at)->attach(arrival, now); !status) return status;
   (*at)->set_backing(client.who().id, client.backing());
-  log::info("attach client={} gpu={} needed={} resident={}", client.who().id, card, show_bytes((*at)->state().clients.back().needed),
-            show_bytes((*at)->state().clients.back().resident));
+  log::info("attach client={} gpu={} needed={} resident={}", client.who().id, card,
+            show_bytes((*at)->state().clients.back().needed), show_bytes((*at)->state().clients.back().resident));
   if (service) watch_requests(client);
+  ask_gauge();  // a look before this one may have taken its context for another program's
   set_admissions();
   settle(client, now);
   return Done{};
@@ -128,7 +149,8 @@ lull::Status Broker::refresh(Client& client, Time now) {
 
 void Broker::on_lost(Client& client, const char* why) {
   const Time now = now_ns();
-  log::info("disconnect client={} pid={} tenant={} why=\"{}\"", client.who().id, client.who().pid, client.who().tenant, why);
+  log::info("disconnect client={} pid={} tenant=\"{}\" why=\"{}\"", client.who().id, client.who().pid,
+            client.who().tenant, why);
   requests_.forget(client.who().id);
   for (const auto& card : client.cards())
     if (card) arbiters_[*card]->release(client.who().id, now);
@@ -138,9 +160,9 @@ void Broker::on_lost(Client& client, const char* why) {
 }
 
 void Broker::on_dead(Client& client) {
-  for (const auto& card : client.cards())
-    if (card) arbiters_[*card]->buried(client.who().pid);
-  settle(client, now_ns());
+  for (auto& arbiter : arbiters_)
+    arbiter->buried(client.who().pid);  // on all: an earlier connection may have used others
+  settle_all(now_ns());
 }
 
 void Broker::settle(const Client& client, Time now) {
@@ -230,26 +252,42 @@ void Broker::on_switch(const Card& card, const Switch& s) {
   if (s.from.empty()) return;  // nobody had to go: no news for the journal
   std::string from;
   for (const auto& who : s.from) from += fmt::format("{}{}(pid {})", from.empty() ? "" : ",", who.tenant, who.pid);
-  log::info("switch id={} gpu={} from={} to={}(pid {}) reason={} close={} drain={} evict={}/{} restore={}/{} first_kernel={}", s.id,
-            show_uuid(card.uuid), from.empty() ? "-" : from, s.to.tenant, s.to.pid, name_of(s.reason), span(s.seen, s.closed),
-            span(s.closed, s.drained), show_bytes(s.evicted_bytes), span(s.drained, s.evicted), show_bytes(s.restored_bytes),
-            span(s.closed, s.restored), span(s.seen, s.first_kernel));
+  log::info(
+      "switch id={} gpu={} from={} to={}(pid {}) reason={} close={} drain={} evict={}/{} restore={}/{} first_kernel={}",
+      s.id, show_uuid(card.uuid), from.empty() ? "-" : from, s.to.tenant, s.to.pid, name_of(s.reason),
+      span(s.seen, s.closed), span(s.closed, s.drained), show_bytes(s.evicted_bytes), span(s.drained, s.evicted),
+      show_bytes(s.restored_bytes), span(s.closed, s.restored), span(s.seen, s.first_kernel));
 }
 
 void Broker::on_lease_end(const Card& card, const Switch& s) {
-  events_.append({{"event", "lease_end"}, {"t_ns", s.ended}, {"gpu", show_uuid(card.uuid)}, {"id", s.id}, {"client", json_of(s.to)}});
+  events_.append({{"event", "lease_end"},
+                  {"t_ns", s.ended},
+                  {"gpu", show_uuid(card.uuid)},
+                  {"id", s.id},
+                  {"client", json_of(s.to)}});
 }
 
 void Broker::on_stuck(const Card& card, const Who& who, Reason reason) {
-  if (reason == Reason::none) log::notice("unstuck client={} pid={} tenant={}", who.id, who.pid, who.tenant);
-  else log::warning("stuck client={} pid={} tenant={} reason={} why=\"{}\"", who.id, who.pid, who.tenant, name_of(reason), sentence_of(reason));
-  events_.append({{"event", reason == Reason::none ? "unstuck" : "stuck"}, {"t_ns", now_ns()}, {"gpu", show_uuid(card.uuid)},
-                  {"client", json_of(who)}, {"reason", name_of(reason)}, {"why", sentence_of(reason)}});
+  if (reason == Reason::none)
+    log::notice("unstuck client={} pid={} tenant=\"{}\"", who.id, who.pid, who.tenant);
+  else
+    log::warning("stuck client={} pid={} tenant=\"{}\" reason={} why=\"{}\"", who.id, who.pid, who.tenant,
+                 name_of(reason), sentence_of(reason));
+  events_.append({{"event", reason == Reason::none ? "unstuck" : "stuck"},
+                  {"t_ns", now_ns()},
+                  {"gpu", show_uuid(card.uuid)},
+                  {"client", json_of(who)},
+                  {"reason", name_of(reason)},
+                  {"why", sentence_of(reason)}});
 }
 
 void Broker::on_overdue(const Card& card, const Who& who, Overdue why) {
-  log::warning("overdue client={} pid={} tenant={} why={}", who.id, who.pid, who.tenant, name_of(why));
-  events_.append({{"event", "overdue"}, {"t_ns", now_ns()}, {"gpu", show_uuid(card.uuid)}, {"client", json_of(who)}, {"why", name_of(why)}});
+  log::warning("overdue client={} pid={} tenant=\"{}\" why={}", who.id, who.pid, who.tenant, name_of(why));
+  events_.append({{"event", "overdue"},
+                  {"t_ns", now_ns()},
+                  {"gpu", show_uuid(card.uuid)},
+                  {"client", json_of(who)},
+                  {"why", name_of(why)}});
 }
 
 }  // namespace lull

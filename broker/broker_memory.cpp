@@ -75,7 +75,8 @@ void Broker::grow_arenas(Time now) {
     for (const auto& card : client.cards()) {
       if (!card || !client.connected()) continue;
       const auto& state = arbiters_[*card]->state();
-      const auto c = std::find_if(state.clients.begin(), state.clients.end(), [&](const auto& s) { return s.id == b.id; });
+      const auto c =
+          std::find_if(state.clients.begin(), state.clients.end(), [&](const auto& s) { return s.id == b.id; });
       if (c == state.clients.end() || c->unevictable) continue;
       Bytes needs = 0;
       for (const auto& each : state.clients) needs += each.needed;
@@ -97,11 +98,12 @@ void Broker::on_arena() {
   auto* client = reception_.find(made->id);
   if (!made->fd) {
     arenas_retry_ = now + retry_after_failure;
-    log::warning("arena client={} bytes={} why=\"the memory could not be had; tried again in {}\"", made->id, show_bytes(made->bytes),
-                 show_time(retry_after_failure));
+    log::warning("arena client={} bytes={} why=\"the memory could not be had; tried again in {}\"", made->id,
+                 show_bytes(made->bytes), show_time(retry_after_failure));
   } else if (!client) {
     arenas_.dispose(std::move(made->fd));
   } else {
+    host_.available = minus(host_.available, made->bytes);  // until the gauge looks again
     client->give_arena(std::move(made->fd), made->bytes);
     for (auto& fd : client->send_arenas()) arenas_.dispose(std::move(fd));
     for (const auto& card : client->cards())

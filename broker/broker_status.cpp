@@ -59,7 +59,9 @@ json lease_of(const Arbiter& arbiter, Time now) {
     const auto& c = table.clients[i];
     if (c.lease_since == 0) continue;
     json out = json_of(table.seats[i].who());
-    out.update({{"since_ns", since(c.lease_since, now)}, {"reason", name_of(c.lease_reason)}, {"sentence", sentence_of(c.lease_reason)}});
+    out.update({{"since_ns", since(c.lease_since, now)},
+                {"reason", name_of(c.lease_reason)},
+                {"sentence", sentence_of(c.lease_reason)}});
     return out;
   }
   return nullptr;
@@ -73,7 +75,8 @@ json Broker::status_of(const Arbiter& arbiter, std::size_t number) const {
   const auto& gpu = arbiter.state().gpu;
   json clients = json::array();
   const auto table = arbiter.table();
-  for (std::size_t i = 0; i < table.clients.size(); ++i) clients.push_back(json_of_client(table.clients[i], table.seats[i], now));
+  for (std::size_t i = 0; i < table.clients.size(); ++i)
+    clients.push_back(json_of_client(table.clients[i], table.seats[i], now));
   const auto* last = arbiter.switches().last();
   return {{"gpu", number},
           {"uuid", show_uuid(card.uuid)},

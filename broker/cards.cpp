@@ -18,8 +18,10 @@ std::string promise_problem(const Card& card) {
   const auto& s = card.sizes;
   const auto taken = s.slots * s.residue + s.headroom;
   if (taken + card.chunk() < card.memory) return {};
-  return fmt::format("{} has {}: {} slots of {} and {} headroom leave nothing for programs; lower gpu.slots, gpu.residue or gpu.headroom",
-                     show_uuid(card.uuid), show_bytes(card.memory), s.slots, show_bytes(s.residue), show_bytes(s.headroom));
+  return fmt::format(
+      "{} has {}: {} slots of {} and {} headroom leave nothing for programs; lower gpu.slots, gpu.residue or "
+      "gpu.headroom",
+      show_uuid(card.uuid), show_bytes(card.memory), s.slots, show_bytes(s.residue), show_bytes(s.headroom));
 }
 
 std::vector<Card> from_nvml(const Config& config, const Nvml& nvml) {
@@ -29,14 +31,16 @@ std::vector<Card> from_nvml(const Config& config, const Nvml& nvml) {
     const auto memory = nvml.memory(i);
     if (!uuid || !memory) continue;
     const auto* entry = entry_for(config, *uuid);
-    cards.push_back({*uuid, entry && entry->memory ? *entry->memory : memory->total, entry ? entry->sizes : config.sizes, i});
+    cards.push_back(
+        {*uuid, entry && entry->memory ? *entry->memory : memory->total, entry ? entry->sizes : config.sizes, i});
   }
   return cards;
 }
 
 }  // namespace
 
-std::variant<std::vector<Card>, CardsProblem> find_cards(const Config& config, const Nvml* nvml, const std::string& why_no_nvml) {
+std::variant<std::vector<Card>, CardsProblem> find_cards(const Config& config, const Nvml* nvml,
+                                                         const std::string& why_no_nvml) {
   auto cards = nvml ? from_nvml(config, *nvml) : std::vector<Card>{};
   if (!nvml) {
     for (const auto& entry : config.cards)
@@ -44,8 +48,9 @@ std::variant<std::vector<Card>, CardsProblem> find_cards(const Config& config, c
   }
   if (cards.empty()) {
     const auto why = nvml ? std::string("NVML knows no GPU") : why_no_nvml;
-    return CardsProblem{why + "; install the NVIDIA driver, or describe the card in the configuration: "
-                              "[[gpu]] with uuid = \"GPU-…\" and memory = \"24GiB\""};
+    return CardsProblem{why +
+                        "; install the NVIDIA driver, or describe the card in the configuration: "
+                        "[[gpu]] with uuid = \"GPU-…\" and memory = \"24GiB\""};
   }
   for (const auto& card : cards)
     if (const auto problem = promise_problem(card); !problem.empty()) return CardsProblem{problem};

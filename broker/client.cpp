@@ -67,7 +67,8 @@ std::deque<Fd> Client::send_arenas() {
     auto message = make_message<Arena>();
     message.bytes = parcels_.front().bytes;
     const int fds[] = {parcels_.front().fd.get()};
-    if (!send_message(socket_.get(), message, fds)) break;  // a full socket: the next tick; a broken one: its hang-up follows
+    if (!send_message(socket_.get(), message, fds))
+      break;  // a full socket: the next tick; a broken one: its hang-up follows
     sent.push_back(std::move(parcels_.front().fd));
     parcels_.pop_front();
   }

@@ -48,8 +48,10 @@ class Reader {
     if (problem_.text.empty()) problem_.text = fmt::format("{}:{}: {}", name_, where.source().begin.line, what);
   }
 
-  void unknown(const toml::node& where, std::string_view what, std::string_view key, const std::vector<std::string_view>& known) {
-    const auto nearest = *std::min_element(known.begin(), known.end(), [&](auto a, auto b) { return distance(key, a) < distance(key, b); });
+  void unknown(const toml::node& where, std::string_view what, std::string_view key,
+               const std::vector<std::string_view>& known) {
+    const auto nearest = *std::min_element(known.begin(), known.end(),
+                                           [&](auto a, auto b) { return distance(key, a) < distance(key, b); });
     const bool close = distance(key, nearest) <= std::max<std::size_t>(2, nearest.size() / 2);
     fail(where, close ? fmt::format("unknown {} \"{}\"; did you mean \"{}\"?", what, key, nearest)
                       : fmt::format("unknown {} \"{}\"; known are: {}", what, key, fmt::join(known, ", ")));
@@ -58,9 +60,12 @@ class Reader {
   template <class Owner>
   void read_value(const Key<Owner>& key, const toml::node& node, Owner& owner) {
     std::string text;
-    if (const auto* s = node.as_string()) text = s->get();
-    else if (const auto* n = node.as_integer()) text = fmt::format("{}", n->get());
-    else return fail(node, fmt::format("{} must be text or a whole number", key.name));
+    if (const auto* s = node.as_string())
+      text = s->get();
+    else if (const auto* n = node.as_integer())
+      text = fmt::format("{}", n->get());
+    else
+      return fail(node, fmt::format("{} must be text or a whole number", key.name));
     if (const auto problem = set_field(key.field(owner), text, key.least, key.most))
       fail(node, fmt::format("{} = \"{}\" {}", key.name, text, *problem));
   }
@@ -84,12 +89,18 @@ class Reader {
     known.emplace_back("gpu");
     for (const auto& section : sections.subspan(1)) known.emplace_back(section.name);
     for (const auto& [key, node] : file) {
-      const auto section = std::find_if(sections.begin() + 1, sections.end(), [&name = key](const auto& s) { return name.str() == s.name; });
-      if (section != sections.end()) read_section(*section, node, config);
-      else if (key.str() == "gpu") read_gpu(node, config);
-      else if (const auto* entry = find(sections.front().keys, key.str())) read_value(*entry, node, config);
-      else if (const char* home = home_of(key.str())) fail(node, fmt::format("\"{}\" belongs in [{}]", key.str(), home));
-      else unknown(node, "key", key.str(), known);
+      const auto section = std::find_if(sections.begin() + 1, sections.end(),
+                                        [&name = key](const auto& s) { return name.str() == s.name; });
+      if (section != sections.end())
+        read_section(*section, node, config);
+      else if (key.str() == "gpu")
+        read_gpu(node, config);
+      else if (const auto* entry = find(sections.front().keys, key.str()))
+        read_value(*entry, node, config);
+      else if (const char* home = home_of(key.str()))
+        fail(node, fmt::format("\"{}\" belongs in [{}]", key.str(), home));
+      else
+        unknown(node, "key", key.str(), known);
     }
   }
 
@@ -103,8 +114,10 @@ class Reader {
     const auto* table = node.as_table();
     if (!table) return fail(node, fmt::format("{} must be a section: [{}]", section.name, section.name));
     for (const auto& [key, value] : *table) {
-      if (const auto* entry = find(section.keys, key.str())) read_value(*entry, value, config);
-      else unknown(value, fmt::format("key in [{}]", section.name), key.str(), names(section.keys));
+      if (const auto* entry = find(section.keys, key.str()))
+        read_value(*entry, value, config);
+      else
+        unknown(value, fmt::format("key in [{}]", section.name), key.str(), names(section.keys));
     }
   }
 
@@ -112,10 +125,12 @@ class Reader {
     const bool identity_allowed = std::string_view(where) == "[[gpu]]";
     for (const auto& [key, value] : table) {
       const auto* entry = find(card_keys(), key.str());
-      if (!entry) unknown(value, fmt::format("key in {}", where), key.str(), names(card_keys()));
+      if (!entry)
+        unknown(value, fmt::format("key in {}", where), key.str(), names(card_keys()));
       else if (is_card_identity(key.str()) && !identity_allowed)
         fail(value, fmt::format("{} belongs to one card: write [[gpu]] instead of [gpu]", key.str()));
-      else read_value(*entry, value, card);
+      else
+        read_value(*entry, value, card);
     }
   }
 
@@ -148,7 +163,8 @@ class Reader {
       const auto& card = config.cards[i];
       const auto taken = card.sizes.slots * card.sizes.residue + card.sizes.headroom;
       if (card.memory && taken >= *card.memory)
-        fail(*file["gpu"].as_array()->get(i), "memory - slots * residue - headroom leaves nothing; lower slots, residue or headroom");
+        fail(*file["gpu"].as_array()->get(i),
+             "memory - slots * residue - headroom leaves nothing; lower slots, residue or headroom");
     }
   }
 
@@ -184,9 +200,12 @@ ConfigResult load_config(const std::string& path) {
 std::string config_markdown() {
   std::string out =
       "# Configuration\n\n"
-      "`/etc/lull/lull.toml`, or the file named by `lulld --config`. Without it the defaults hold. Sizes are written as\n"
-      "`\"20GiB\"` or `\"600MB\"`, durations as `\"30s\"`, `\"20ms\"` or `\"10min\"`. `lulld --check-config` reads the file and\n"
-      "says what is wrong with it; `systemctl reload lulld` (SIGHUP) takes it over, and keeps the old one if it is wrong.\n"
+      "`/etc/lull/lull.toml`, or the file named by `lulld --config`. Without it the defaults hold. Sizes are written "
+      "as\n"
+      "`\"20GiB\"` or `\"600MB\"`, durations as `\"30s\"`, `\"20ms\"` or `\"10min\"`. `lulld --check-config` reads the "
+      "file and\n"
+      "says what is wrong with it; `systemctl reload lulld` (SIGHUP) takes it over, and keeps the old one if it is "
+      "wrong.\n"
       "What is said of the cards takes effect at the next start: the sizes programs have seen must not change.\n\n"
       "This page is printed by `lulld --describe-config`.\n";
   Config defaults;

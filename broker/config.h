@@ -16,9 +16,9 @@ namespace lull {
 
 // How the memory of a card is divided: total promised to a program = memory - slots * residue - headroom.
 struct CardSizes {
-  policy::Bytes residue = 600'000'000;      // contexts and modules of one process
-  policy::Bytes headroom = 256ull << 20;    // never given out
-  std::uint64_t slots = 3;                  // processes that have a context at the same time
+  policy::Bytes residue = 600'000'000;    // contexts and modules of one process
+  policy::Bytes headroom = 256ull << 20;  // never given out
+  std::uint64_t slots = 3;                // processes that have a context at the same time
 };
 
 struct CardConfig {
@@ -33,7 +33,7 @@ struct Config {
   std::optional<policy::Bytes> host_memory_per_uid;    // nothing: all of host_memory
   std::uint64_t clients_per_uid = 64;
   policy::Rules rules;
-  CardSizes sizes;                 // of cards without an entry of their own
+  CardSizes sizes;  // of cards without an entry of their own
   std::vector<CardConfig> cards;
 };
 
@@ -42,7 +42,7 @@ struct ConfigProblem {
 };
 using ConfigResult = std::variant<Config, ConfigProblem>;
 
-ConfigResult load_config(const std::string& path);                                  // a missing file is a problem
+ConfigResult load_config(const std::string& path);                          // a missing file is a problem
 ConfigResult parse_config(std::string_view text, const std::string& name);  // `name` is for messages
 std::string config_markdown();                                              // docs/configuration.md
 

@@ -18,42 +18,67 @@ constexpr std::uint64_t day = 86400 * second;
 
 #define FIELD(kind, member) [](Config& c) -> Field { return kind{&c.member}; }
 constexpr Key<Config> top_keys[] = {
-    {"host_memory", FIELD(OptionalBytesField, host_memory), 0, 64 * tib, "memory of the machine - max(8GiB, 20 %), at least a quarter of it",
+    {"host_memory", FIELD(OptionalBytesField, host_memory), 0, 64 * tib,
+     "memory of the machine - max(8GiB, 20 %), at least a quarter of it",
      "Host memory that evicted GPU memory may take, of all users together."},
-    {"host_memory_keep_free", FIELD(OptionalBytesField, host_memory_keep_free), 0, 64 * tib, "max(4GiB, 10 %), at most a quarter of the machine's memory",
+    {"host_memory_keep_free", FIELD(OptionalBytesField, host_memory_keep_free), 0, 64 * tib,
+     "max(4GiB, 10 %), at most a quarter of the machine's memory",
      "No more host memory is taken while less than this is available."},
 };
 constexpr Key<Config> limit_keys[] = {
-    {"clients_per_uid", FIELD(CountField, clients_per_uid), 1, 4096, nullptr, "Processes of one user that may be connected at the same time."},
+    {"clients_per_uid", FIELD(CountField, clients_per_uid), 1, 4096, nullptr,
+     "Processes of one user that may be connected at the same time."},
     {"host_memory_per_uid", FIELD(OptionalBytesField, host_memory_per_uid), 0, 64 * tib, "all of `host_memory`",
      "Host memory that evicted GPU memory of one user may take."},
 };
 constexpr Key<Config> policy_keys[] = {
-    {"linger_min", FIELD(TimeField, rules.linger_min), 0, day, nullptr, "After a request the card stays with its service for the measured time of a switch there and back, but at least this long."},
+    {"linger_min", FIELD(TimeField, rules.linger_min), 0, day, nullptr,
+     "After a request the card stays with its service for the measured time of a switch there and back, but at least "
+     "this long."},
     {"linger_max", FIELD(TimeField, rules.linger_max), 0, day, nullptr, "... and at most this long."},
-    {"keep_alive", FIELD(OptionalTimeField, rules.keep_alive), 0, never, "by `linger_min` and `linger_max`", "Fixed time the card stays with a service after a request; `\"0\"`: none, `\"never\"`: never given back by itself."},
-    {"unproven_close", FIELD(TimeField, rules.unproven_close), 0, second, nullptr, "The longest a packet that may lead to nothing pauses training."},
-    {"min_hold", FIELD(TimeField, rules.min_hold), 0, day, nullptr, "A tenant keeps the card for at least this long, against anything but requests."},
-    {"quantum", FIELD(TimeField, rules.quantum), 100 * ms, 7 * day, nullptr, "Turns of tenants of one class that do not fit together; at least 50 times a switch."},
-    {"loading_quiet", FIELD(TimeField, rules.loading_quiet), 100 * ms, day, nullptr, "A starting service that neither listens nor answers counts as loaded after this long without GPU work."},
-    {"loading_max", FIELD(TimeField, rules.loading_max), second, day, nullptr, "The longest a service counts as starting."},
-    {"loading_linger", FIELD(TimeField, rules.loading_linger), 0, day, nullptr, "Gaps in a starting service's GPU work for which it keeps the card."},
-    {"yield_idle", FIELD(TimeField, rules.yield_idle), ms, day, nullptr, "A service idle on the GPU for this long yields to a waiting one."},
-    {"max_slice", FIELD(TimeField, rules.max_slice), 10 * ms, day, nullptr, "A busy service yields to a waiting one after this long."},
-    {"exit_grace", FIELD(TimeField, rules.exit_grace), 0, day, nullptr, "Time on the card, in all, for a paused program that was sent a signal."},
-    {"overdue_retry", FIELD(TimeField, rules.overdue_retry), 10 * ms, day, nullptr, "Pause before the next attempt after work on the card did not finish in time; doubled each time, up to a minute."},
-    {"growth_headroom", FIELD(BytesField, rules.growth_headroom), 0, tib, nullptr, "Room to grow that is granted beyond present needs, where the card has it to spare."},
-    {"armed_drain_limit", FIELD(MicrosecondsField, rules.armed_drain_limit_us), 10'000, second, nullptr, "How much queued GPU work a program may have while somebody is likely to need the card."},
+    {"keep_alive", FIELD(OptionalTimeField, rules.keep_alive), 0, never, "by `linger_min` and `linger_max`",
+     "Fixed time the card stays with a service after a request; `\"0\"`: none, `\"never\"`: never given back by "
+     "itself."},
+    {"unproven_close", FIELD(TimeField, rules.unproven_close), 0, second, nullptr,
+     "The longest a packet that may lead to nothing pauses training."},
+    {"min_hold", FIELD(TimeField, rules.min_hold), 0, day, nullptr,
+     "A tenant keeps the card for at least this long, against anything but requests."},
+    {"quantum", FIELD(TimeField, rules.quantum), 100 * ms, 7 * day, nullptr,
+     "Turns of tenants of one class that do not fit together; at least 50 times a switch."},
+    {"loading_quiet", FIELD(TimeField, rules.loading_quiet), 100 * ms, day, nullptr,
+     "A starting service that neither listens nor answers counts as loaded after this long without GPU work."},
+    {"loading_max", FIELD(TimeField, rules.loading_max), second, day, nullptr,
+     "The longest a service counts as starting."},
+    {"loading_linger", FIELD(TimeField, rules.loading_linger), 0, day, nullptr,
+     "Gaps in a starting service's GPU work for which it keeps the card."},
+    {"yield_idle", FIELD(TimeField, rules.yield_idle), ms, day, nullptr,
+     "A service idle on the GPU for this long yields to a waiting one."},
+    {"max_slice", FIELD(TimeField, rules.max_slice), 10 * ms, day, nullptr,
+     "A busy service yields to a waiting one after this long."},
+    {"exit_grace", FIELD(TimeField, rules.exit_grace), 0, day, nullptr,
+     "Time on the card, in all, for a paused program that was sent a signal."},
+    {"overdue_retry", FIELD(TimeField, rules.overdue_retry), 10 * ms, day, nullptr,
+     "Pause before the next attempt after work on the card did not finish in time; doubled each time, up to a minute."},
+    {"growth_headroom", FIELD(BytesField, rules.growth_headroom), 0, tib, nullptr,
+     "Room to grow that is granted beyond present needs, where the card has it to spare."},
+    {"armed_drain_limit", FIELD(MicrosecondsField, rules.armed_drain_limit_us), 10'000, second, nullptr,
+     "How much queued GPU work a program may have while somebody is likely to need the card."},
 };
 #undef FIELD
 
 #define FIELD(kind, member) [](CardConfig& c) -> Field { return kind{&c.member}; }
 constexpr Key<CardConfig> card[] = {
-    {"uuid", FIELD(UuidField, uuid), 0, 0, "required", "Which GPU the entry is about (`nvidia-smi -L` prints it). Only in `[[gpu]]`."},
-    {"memory", FIELD(OptionalBytesField, memory), 64 * mib, tib, "asked from NVML", "Memory of the card. Needed only where NVML is missing. Only in `[[gpu]]`."},
-    {"residue", FIELD(BytesField, sizes.residue), 0, 64 * gib, nullptr, "Memory kept for each process's contexts and modules, which cannot be moved."},
-    {"headroom", FIELD(BytesField, sizes.headroom), 0, 64 * gib, nullptr, "Memory that is never given out; use `\"1GiB\"` with a display."},
-    {"slots", FIELD(CountField, sizes.slots), 1, 64, nullptr, "Processes with a context at the same time. What a program sees as the card's size is memory - slots * residue - headroom."},
+    {"uuid", FIELD(UuidField, uuid), 0, 0, "required",
+     "Which GPU the entry is about (`nvidia-smi -L` prints it). Only in `[[gpu]]`."},
+    {"memory", FIELD(OptionalBytesField, memory), 64 * mib, tib, "asked from NVML",
+     "Memory of the card. Needed only where NVML is missing. Only in `[[gpu]]`."},
+    {"residue", FIELD(BytesField, sizes.residue), 0, 64 * gib, nullptr,
+     "Memory kept for each process's contexts and modules, which cannot be moved."},
+    {"headroom", FIELD(BytesField, sizes.headroom), 0, 64 * gib, nullptr,
+     "Memory that is never given out; use `\"1GiB\"` with a display."},
+    {"slots", FIELD(CountField, sizes.slots), 1, 64, nullptr,
+     "Processes with a context at the same time. What a program sees as the card's size is memory - slots * residue - "
+     "headroom."},
 };
 #undef FIELD
 
@@ -103,7 +128,8 @@ struct Setter {
   }
   Problem operator()(UuidField f) const {
     const auto value = parse_uuid(text);
-    if (!value) return "is no GPU's uuid; `nvidia-smi -L` prints them, like \"GPU-01234567-89ab-cdef-0123-456789abcdef\"";
+    if (!value)
+      return "is no GPU's uuid; `nvidia-smi -L` prints them, like \"GPU-01234567-89ab-cdef-0123-456789abcdef\"";
     *f.value = *value;
     return std::nullopt;
   }
@@ -126,7 +152,8 @@ std::span<const Section> config_sections() { return sections; }
 std::span<const Key<CardConfig>> card_keys() { return card; }
 bool is_card_identity(std::string_view key) { return key == "uuid" || key == "memory"; }
 
-std::optional<std::string> set_field(const Field& field, std::string_view text, std::uint64_t least, std::uint64_t most) {
+std::optional<std::string> set_field(const Field& field, std::string_view text, std::uint64_t least,
+                                     std::uint64_t most) {
   return std::visit(Setter{text, least, most}, field);
 }
 

@@ -12,21 +12,36 @@
 namespace lull {
 
 // Where a value goes. The wrappers tell the units apart: all of them are integers in the end.
-struct BytesField { policy::Bytes* value; };
-struct OptionalBytesField { std::optional<policy::Bytes>* value; };
-struct TimeField { policy::Time* value; };
-struct OptionalTimeField { std::optional<policy::Time>* value; };
-struct MicrosecondsField { std::uint32_t* value; };
-struct CountField { std::uint64_t* value; };
-struct UuidField { Uuid* value; };
-using Field = std::variant<BytesField, OptionalBytesField, TimeField, OptionalTimeField, MicrosecondsField, CountField, UuidField>;
+struct BytesField {
+  policy::Bytes* value;
+};
+struct OptionalBytesField {
+  std::optional<policy::Bytes>* value;
+};
+struct TimeField {
+  policy::Time* value;
+};
+struct OptionalTimeField {
+  std::optional<policy::Time>* value;
+};
+struct MicrosecondsField {
+  std::uint32_t* value;
+};
+struct CountField {
+  std::uint64_t* value;
+};
+struct UuidField {
+  Uuid* value;
+};
+using Field = std::variant<BytesField, OptionalBytesField, TimeField, OptionalTimeField, MicrosecondsField, CountField,
+                           UuidField>;
 
 template <class Owner>
 struct Key {
   const char* name;
   Field (*field)(Owner&);
-  std::uint64_t least, most;   // of bytes, nanoseconds or the count
-  const char* absent;          // what holds without it, where the default is no number
+  std::uint64_t least, most;  // of bytes, nanoseconds or the count
+  const char* absent;         // what holds without it, where the default is no number
   const char* doc;
 };
 

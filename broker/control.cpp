@@ -20,7 +20,8 @@ json problem(const std::string& text) { return {{"error", text}}; }
 
 }  // namespace
 
-Control::Control(Loop& loop, EventLog& events, Status status) : loop_(loop), events_(events), status_(std::move(status)) {
+Control::Control(Loop& loop, EventLog& events, Status status)
+    : loop_(loop), events_(events), status_(std::move(status)) {
   events_.follower = [this](const std::string& line) {
     for (auto& peer : peers_)
       if (peer->following && !peer->gone) say(*peer, line);
@@ -28,7 +29,8 @@ Control::Control(Loop& loop, EventLog& events, Status status) : loop_(loop), eve
 }
 
 lull::Status Control::open(int listener) {
-  auto source = loop_.io(listener, EPOLLIN, Urgency::report, [this, listener](std::uint32_t) { accept_from(listener); });
+  auto source =
+      loop_.io(listener, EPOLLIN, Urgency::report, [this, listener](std::uint32_t) { accept_from(listener); });
   if (!source) return source.error();
   listener_ = std::move(*source);
   auto gravedigger = loop_.later([this] { peers_.remove_if([](const auto& peer) { return peer->gone; }); });
@@ -42,7 +44,8 @@ void Control::accept_from(int listener) {
   peer->socket = Fd(::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!peer->socket) return;
   if (peers_.size() >= most_peers) return say(*peer, dump(problem("too many connections to the control socket")));
-  auto source = loop_.io(peer->socket.get(), EPOLLIN, Urgency::report, [this, p = peer.get()](std::uint32_t events) { on_ready(*p, events); });
+  auto source = loop_.io(peer->socket.get(), EPOLLIN, Urgency::report,
+                         [this, p = peer.get()](std::uint32_t events) { on_ready(*p, events); });
   if (!source) return log::warning("control why=\"{}\"", source.error().what);
   peer->source = std::move(*source);
   peers_.push_back(std::move(peer));
@@ -76,7 +79,8 @@ void Control::answer(Peer& peer, std::string_view line) {
     return say(peer, dump(problem("request too long")));
   }
   const auto request = json::parse(line, nullptr, false);
-  if (!request.is_object()) return say(peer, dump(problem("a request is a JSON object on one line, as {\"cmd\":\"status\"}")));
+  if (!request.is_object())
+    return say(peer, dump(problem("a request is a JSON object on one line, as {\"cmd\":\"status\"}")));
   const auto cmd = request.find("cmd");
   if (cmd == request.end() || !cmd->is_string()) return say(peer, dump(problem("cmd is missing: status, events")));
   if (*cmd == "status") return say(peer, dump(status_()));

@@ -1,6 +1,6 @@
-// broker/control.h: the socket of lull(1): one JSON request a line, one JSON answer a line; after {"cmd":"events"} a line
-// for each event. Peers may be other users (group lull): what they send is bounded and parsed, and who does not read
-// what it asked for is cut off.
+// broker/control.h: the socket of lull(1): one JSON request a line, one JSON answer a line; after {"cmd":"events"} a
+// line for each event. Peers may be other users (group lull): what they send is bounded and parsed, and who does not
+// read what it asked for is cut off.
 #pragma once
 #include <functional>
 #include <list>

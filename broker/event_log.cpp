@@ -22,7 +22,8 @@ void EventLog::append(const json& event) {
 }
 
 json json_of(const Who& who) {
-  return {{"client", who.id}, {"pid", who.pid}, {"uid", who.uid}, {"class", name_of(who.klass)}, {"tenant", who.tenant}};
+  return {
+      {"client", who.id}, {"pid", who.pid}, {"uid", who.uid}, {"class", name_of(who.klass)}, {"tenant", who.tenant}};
 }
 
 json json_of(const Switch& s) {

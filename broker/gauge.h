@@ -1,5 +1,5 @@
-// broker/gauge.h: a thread of ordinary priority that asks what may be slow: NVML for the cards' use, the kernel for free
-// host memory. Asked by the event thread, at most once a second; answers come by a descriptor.
+// broker/gauge.h: a thread of ordinary priority that asks what may be slow: NVML for the cards' use, the kernel for
+// free host memory. Asked by the event thread, at most once a second; answers come by a descriptor.
 #pragma once
 #include <condition_variable>
 #include <memory>

@@ -1,5 +1,5 @@
-// broker/host_memory.h: how much host memory evicted GPU memory may take, and what each client may still allocate so that
-// there is always a place for it.
+// broker/host_memory.h: how much host memory evicted GPU memory may take, and what each client may still allocate so
+// that there is always a place for it.
 #pragma once
 #include <optional>
 #include <span>
@@ -22,7 +22,7 @@ policy::Bytes host_budget(const Config&, const HostMemory&, policy::Bytes held);
 
 // Admission: when one client runs, all others may have to be in host memory. So the sum of needs less the smallest must
 // fit the budget; what fits on the card beside the others needs no place at all (`fits`). Nothing: no limit.
-std::optional<policy::Bytes> admit_limit(std::span<const policy::Bytes> needs_of_others, policy::Bytes own, policy::Bytes budget,
-                                         policy::Bytes fits);
+std::optional<policy::Bytes> admit_limit(std::span<const policy::Bytes> needs_of_others, policy::Bytes own,
+                                         policy::Bytes budget, policy::Bytes fits);
 
 }  // namespace lull

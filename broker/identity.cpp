@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -27,14 +26,17 @@ std::string read_proc(int pid, const char* file) {
   return text;
 }
 
+// A name must not be able to end a quoted value in the log.
 std::string printable(std::string_view text) {
   std::string out(text.substr(0, 63));
-  std::replace_if(out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  std::replace_if(
+      out.begin(), out.end(), [](char c) { return c < ' ' || c > '~' || c == '"'; }, '?');
   return out;
 }
 
 bool is_container_id(std::string_view text) {
-  return text.size() == 64 && std::all_of(text.begin(), text.end(), [](char c) { return std::isxdigit(static_cast<unsigned char>(c)); });
+  return text.size() == 64 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return std::isxdigit(static_cast<unsigned char>(c)); });
 }
 
 // One directory of a cgroup path.
@@ -42,7 +44,8 @@ std::optional<std::string> container_of(std::string_view part, std::string_view 
   auto id = part;
   if (id.ends_with(".scope")) id.remove_suffix(6);
   std::string engine = above == "docker" ? "docker" : "container";
-  for (const auto& [prefix, name] : {std::pair{"docker-", "docker"}, {"libpod-", "podman"}, {"cri-containerd-", "containerd"}, {"crio-", "crio"}})
+  for (const auto& [prefix, name] :
+       {std::pair{"docker-", "docker"}, {"libpod-", "podman"}, {"cri-containerd-", "containerd"}, {"crio-", "crio"}})
     if (id.starts_with(prefix)) {
       id.remove_prefix(std::string_view(prefix).size());
       engine = name;

@@ -9,7 +9,7 @@
 namespace lull::log {
 
 enum class Level { error = 3, warning = 4, notice = 5, info = 6 };
-void write(Level, std::string_view line);  // one write(2); control characters become '?'
+void write(Level, std::string_view line);  // from the event thread alone; control characters become '?'
 
 template <class... A>
 void error(fmt::format_string<A...> f, A&&... a) {

@@ -1,7 +1,7 @@
 #include "broker/loop.h"
 
-#include <csignal>
 #include <pthread.h>
+#include <csignal>
 
 namespace lull {
 namespace {
@@ -44,7 +44,8 @@ Loop::~Loop() {
   if (event_) sd_event_unref(event_);
 }
 
-Result<Source> Loop::io(int fd, std::uint32_t epoll_events, Urgency urgency, std::function<void(std::uint32_t)> handler) {
+Result<Source> Loop::io(int fd, std::uint32_t epoll_events, Urgency urgency,
+                        std::function<void(std::uint32_t)> handler) {
   auto state = std::make_unique<Source::State>();
   state->handler = std::move(handler);
   const auto call = [](sd_event_source*, int, std::uint32_t events, void* data) {
@@ -95,7 +96,8 @@ Result<Source> Loop::later(std::function<void()> handler) {
     static_cast<Source::State*>(data)->handler(0);
     return 0;
   };
-  if (const int r = sd_event_add_post(event_, &state->source, call, state.get()); r < 0) return failed("post source", r);
+  if (const int r = sd_event_add_post(event_, &state->source, call, state.get()); r < 0)
+    return failed("post source", r);
   return Source(std::move(state));
 }
 

@@ -52,10 +52,10 @@ class Loop {
   ~Loop();
 
   Result<Source> io(int fd, std::uint32_t epoll_events, Urgency, std::function<void(std::uint32_t)>);
-  Result<Source> timer(Urgency, std::function<void()>);  // off until set_time
+  Result<Source> timer(Urgency, std::function<void()>);      // off until set_time
   Result<Source> signal(int number, std::function<void()>);  // blocks the signal; call before any thread starts
-  Result<Source> later(std::function<void()>);           // after each round of handlers
-  void serve_watchdog();                                 // where the service manager asks for it
+  Result<Source> later(std::function<void()>);               // after each round of handlers
+  void serve_watchdog();                                     // where the service manager asks for it
   Status run();
   void stop();
 

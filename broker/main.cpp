@@ -95,8 +95,10 @@ int run(const Options& options, const Config& config) {
   const auto priority = raise_priority();  // after the threads: they stay ordinary
   const bool locked = lock_memory();
   for (const auto& card : found)
-    log::info("gpu {} memory={} promised={} chunk={}", show_uuid(card.uuid), show_bytes(card.memory), show_bytes(card.total()), show_bytes(card.chunk()));
-  log::info("start version={} dir={} priority=\"{}\" memory_locked={}", LULL_VERSION, options.runtime_dir, priority, locked);
+    log::info("gpu {} memory={} promised={} chunk={}", show_uuid(card.uuid), show_bytes(card.memory),
+              show_bytes(card.total()), show_bytes(card.chunk()));
+  log::info("start version={} dir={} priority=\"{}\" memory_locked={}", LULL_VERSION, options.runtime_dir, priority,
+            locked);
   const auto status = serve(*loop, broker, options);
   if (!status) return fail(fmt::format("{}: {}", status.error().what, std::strerror(status.error().code)));
   log::info("stop");
@@ -109,7 +111,8 @@ int main(int argc, char** argv) {
   Options options;
   std::vector<std::uint64_t> touch;
   CLI::App app("lulld, the broker: shares an NVIDIA GPU between requests and training");
-  app.add_option("--config", options.config, fmt::format("configuration file (default: {} if it exists)", usual_config));
+  app.add_option("--config", options.config,
+                 fmt::format("configuration file (default: {} if it exists)", usual_config));
   app.add_option("--runtime-dir", options.runtime_dir, "directory of the sockets")->capture_default_str();
   app.add_flag("--check-config", options.check_config, "read the configuration, say what is wrong with it, and end");
   app.add_flag("--describe-config", options.describe_config, "print every key with its default and meaning, and end");

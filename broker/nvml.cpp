@@ -38,7 +38,7 @@ struct Nvml::Functions {
   int (*handle)(unsigned, void**) = nullptr;
   int (*uuid)(void*, char*, unsigned) = nullptr;
   int (*memory)(void*, MemoryV1*) = nullptr;
-  int (*memory_v2)(void*, MemoryV2*) = nullptr;  // null before driver 510
+  int (*memory_v2)(void*, MemoryV2*) = nullptr;              // null before driver 510
   int (*processes)(void*, unsigned*, ProcessV3*) = nullptr;  // null before driver 510
   const char* (*error)(int) = nullptr;
 };

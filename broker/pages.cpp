@@ -9,9 +9,10 @@
 namespace lull {
 namespace {
 
-std::uint64_t load(const Word& word) { return word.load(std::memory_order_acquire); }  // pairs with the shim's release stores
+std::uint64_t load(const Word& word) {
+  return word.load(std::memory_order_acquire);
+}  // pairs with the shim's release stores
 
-constexpr policy::Bytes most_bytes = 1ull << 48;  // more than any process can address
 
 }  // namespace
 
@@ -45,7 +46,7 @@ Result<UpWords> read_up(const UpGpu& up, const UpBounds& bounds) {
   words.resident = load(up.resident);
   if (words.resident > bounds.card) return Error{"resident"};
   words.needed = load(up.needed);
-  if (words.needed > most_bytes) return Error{"needed"};
+  if (words.needed > bounds.card) return Error{"needed"};  // an honest shim refuses what the card could never hold
   words.native = load(up.native);
   if (words.native > bounds.card) return Error{"native"};
   words.wants = load(up.wants);

@@ -1,5 +1,5 @@
-// broker/pages.h: the broker's side of the two shared pages. It writes the down page and never reads it back; every word
-// of the up page is a stranger's and is parsed as it is loaded.
+// broker/pages.h: the broker's side of the two shared pages. It writes the down page and never reads it back; every
+// word of the up page is a stranger's and is parsed as it is loaded.
 #pragma once
 #include <cstdint>
 #include <optional>

@@ -28,7 +28,8 @@ Reception::Reception(Loop& loop, const Config& config, Host& host) : loop_(loop)
 
 Status Reception::open(const RuntimeDir& run) {
   for (const auto& socket : run.classes) {
-    auto source = loop_.io(socket.listener.get(), EPOLLIN, Urgency::normal, [this, &socket](std::uint32_t) { accept_from(socket); });
+    auto source = loop_.io(socket.listener.get(), EPOLLIN, Urgency::normal,
+                           [this, &socket](std::uint32_t) { accept_from(socket); });
     if (!source) return source.error();
     listeners_.push_back(std::move(*source));
   }
@@ -48,7 +49,7 @@ void Reception::accept_from(const ClassSocket& socket) {
 
 std::size_t Reception::count_of(unsigned uid) const {
   return static_cast<std::size_t>(std::count_if(clients_.begin(), clients_.end(), [uid](const auto& entry) {
-    return entry.second->connected() && entry.second->who().uid == uid;
+    return entry.second->who().uid == uid;  // also those that have hung up: their processes are still watched
   }));
 }
 
@@ -59,24 +60,30 @@ void Reception::admit(Fd socket, Class klass) {
   const bool seen = peer->pid != 0 && pidfd;
   const auto of_user = count_of(peer->uid);
   // Who is over the limit is told so, but not without a limit of its own.
-  if (clients_.size() >= most_clients || of_user >= 2 * config_.clients_per_uid)
+  const auto places = klass == Class::training ? most_clients / 4 * 3 : most_clients;  // the rest is for services
+  if (clients_.size() >= places || of_user >= 2 * config_.clients_per_uid)
     return log::warning("refused pid={} uid={} why=\"far too many connections\"", peer->pid, peer->uid);
-  auto owned = std::make_unique<Client>(std::move(socket), seen ? std::move(*pidfd) : Fd(), *peer, klass, next_id_++, now_ns());
+  auto owned =
+      std::make_unique<Client>(std::move(socket), seen ? std::move(*pidfd) : Fd(), *peer, klass, next_id_++, now_ns());
   Client& client = *owned;
   if (!seen)
     client.refusal = {"lulld cannot see this process; it must run in the host's pid namespace or below", 0};
   else if (of_user >= config_.clients_per_uid)
-    client.refusal = {fmt::format("too many clients of uid {}: {} (limits.clients_per_uid)", peer->uid, config_.clients_per_uid), retry_ms};
+    client.refusal = {
+        fmt::format("too many clients of uid {}: {} (limits.clients_per_uid)", peer->uid, config_.clients_per_uid),
+        retry_ms};
   clients_.emplace(client.who().id, std::move(owned));
   if (const auto status = watch(client); !status) {
-    log::error("drop pid={} uid={} why=\"{}: {}\"", peer->pid, peer->uid, status.error().what, std::strerror(status.error().code));
+    log::error("drop pid={} uid={} why=\"{}: {}\"", peer->pid, peer->uid, status.error().what,
+               std::strerror(status.error().code));
     return forget(client);
   }
   host_.on_connect();
 }
 
 Status Reception::watch(Client& client) {
-  auto socket = loop_.io(client.socket(), EPOLLIN, Urgency::normal, [this, &client](std::uint32_t) { on_packet(client); });
+  auto socket =
+      loop_.io(client.socket(), EPOLLIN, Urgency::normal, [this, &client](std::uint32_t) { on_packet(client); });
   if (!socket) return socket.error();
   client.socket_source = std::move(*socket);
   if (client.pidfd() < 0) return Done{};  // not to be seen: it is only waiting for its refusal
@@ -87,7 +94,8 @@ Status Reception::watch(Client& client) {
 }
 
 void Reception::refuse(Client& client, const std::string& sentence, std::uint32_t retry) {
-  log::warning("refused pid={} uid={} class={} why=\"{}\"", client.who().pid, client.who().uid, name_of(client.who().klass), sentence);
+  log::warning("refused pid={} uid={} class={} why=\"{}\"", client.who().pid, client.who().uid,
+               name_of(client.who().klass), sentence);
   client.refuse(sentence.c_str(), retry);
   forget(client);
 }
@@ -114,11 +122,16 @@ void Reception::on_hello(Client& client, const Hello& hello) {
   if (client.welcomed()) return drop(client, "second hello");
   if (client.refusal) return refuse(client, client.refusal->sentence, client.refusal->retry_ms);
   if (!common_minor(hello.major, hello.minor))
-    return refuse(client, fmt::format("liblull speaks protocol {}.{}, lulld {}.{}; install the same version of both and restart the program",
-                                      hello.major, hello.minor, protocol_major, protocol_minor), 0);
+    return refuse(
+        client,
+        fmt::format(
+            "liblull speaks protocol {}.{}, lulld {}.{}; install the same version of both and restart the program",
+            hello.major, hello.minor, protocol_major, protocol_minor),
+        0);
   if (hello.backing_bytes > 1ull << 46) return drop(client, "impossible backing");
   if (const auto status = client.welcome(hello); !status) return drop(client, status.error().what);
-  auto bell = loop_.io(client.doorbell(), EPOLLIN, Urgency::client, [this, &client](std::uint32_t) { on_ring(client); });
+  auto bell =
+      loop_.io(client.doorbell(), EPOLLIN, Urgency::client, [this, &client](std::uint32_t) { on_ring(client); });
   if (!bell) return drop(client, bell.error().what);
   client.doorbell_source = std::move(*bell);
   // An earlier connection of the same process has nothing to wait for any more.
@@ -146,7 +159,8 @@ void Reception::on_pidfd(Client& client) {
 
 void Reception::drop(Client& client, const char* why) {
   ++dropped_;
-  log::warning("drop client={} pid={} uid={} tenant={} why=\"{}\"", client.who().id, client.who().pid, client.who().uid, client.who().tenant, why);
+  log::warning("drop client={} pid={} uid={} tenant=\"{}\" why=\"{}\"", client.who().id, client.who().pid,
+               client.who().uid, client.who().tenant, why);
   lose(client, why);
 }
 

@@ -31,8 +31,8 @@ class Reception {
   Reception(Loop&, const Config&, Host&);
   Status open(const RuntimeDir&);
   void set_config(const Config& config) { config_ = config; }
-  void drop(Client&, const char* why);    // for a protocol error; logged once with pid and uid
-  void tick(policy::Time now);            // every 100 ms: late handshakes, ends of floods, unsent arenas
+  void drop(Client&, const char* why);  // for a protocol error; logged once with pid and uid
+  void tick(policy::Time now);          // every 100 ms: late handshakes, ends of floods, unsent arenas
   template <class F>
   void for_each(F&& f) {
     for (auto& [id, client] : clients_)

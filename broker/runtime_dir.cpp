@@ -31,7 +31,8 @@ struct Access {
 
 Access find_access(std::vector<std::string>& notes) {
   if (::geteuid() != 0) {
-    notes.emplace_back("not root: only this user reaches the classes interactive and inference, and the control socket");
+    notes.emplace_back(
+        "not root: only this user reaches the classes interactive and inference, and the control socket");
     return {};
   }
   const group* lull = ::getgrnam("lull");
@@ -59,7 +60,8 @@ Problem write_file(const std::string& path, const std::string& text) {
   const Fd file(::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!file) return failure("create", beside);
   if (::fchmod(file.get(), 0644) != 0) return failure("change mode of", beside);
-  if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return failure("write", beside);
+  if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    return failure("write", beside);
   if (::rename(beside.c_str(), path.c_str()) != 0) return failure("rename to", path);
   return std::nullopt;
 }
@@ -73,7 +75,8 @@ std::string cards_text(const std::vector<PromisedCard>& cards) {
 Problem open_class(RuntimeDir& run, Class klass, const Access& access, const std::vector<PromisedCard>& cards) {
   const auto outer = run.path + "/" + name_of(klass), inner = outer + "/socket";
   const bool open_to_all = klass == Class::training;
-  if (auto p = make_dir(outer, open_to_all ? 0755 : access.closed_dir(), open_to_all ? std::nullopt : access.group)) return p;
+  if (auto p = make_dir(outer, open_to_all ? 0755 : access.closed_dir(), open_to_all ? std::nullopt : access.group))
+    return p;
   if (auto p = make_dir(inner, 0755)) return p;
   if (auto p = write_file(inner + "/class", std::string(name_of(klass)) + "\n")) return p;
   if (auto p = write_file(inner + "/gpus", cards_text(cards))) return p;
@@ -94,7 +97,8 @@ Problem open_control(RuntimeDir& run, const Access& access) {
   if (!socket) return failure("make a socket for", path);
   (void)::unlink(path.c_str());  // a dead broker's: the lock says that there is no live one. bind reports the rest
   // Nobody may connect between bind and the change of owner and mode: a socket takes no connection before listen.
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return failure("listen at", path);
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return failure("listen at", path);
   if (access.group && ::chown(path.c_str(), 0, *access.group) != 0) return failure("change group of", path);
   if (::chmod(path.c_str(), access.control()) != 0) return failure("change mode of", path);
   if (::listen(socket.get(), 16) != 0) return failure("listen at", path);
@@ -107,9 +111,11 @@ Problem open_all(RuntimeDir& run, const std::vector<PromisedCard>& cards) {
   run.lock = Fd(::open(run.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!run.lock) return failure("open", run.path);
   if (::flock(run.lock.get(), LOCK_EX | LOCK_NB) != 0)
-    return errno == EWOULDBLOCK
-               ? fmt::format("another lulld is running in {} (systemctl status lulld); stop it, or choose another directory with --runtime-dir", run.path)
-               : failure("lock", run.path);
+    return errno == EWOULDBLOCK ? fmt::format(
+                                      "another lulld is running in {} (systemctl status lulld); stop it, or choose "
+                                      "another directory with --runtime-dir",
+                                      run.path)
+                                : failure("lock", run.path);
   const auto access = find_access(run.notes);
   for (const Class klass : all_classes)
     if (auto p = open_class(run, klass, access, cards)) return p;

@@ -10,7 +10,7 @@ std::string raise_priority() {
   sched_param low{};
   low.sched_priority = 1;  // above every ordinary process, below everything the machine's owner made real-time
   if (::sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &low) == 0) return "real-time";
-  // Threads and children made later would inherit it; they lower themselves (gauge, arenas) or are short.
+  // Of this thread alone. The others are there already, and make all child processes.
   if (::setpriority(PRIO_PROCESS, 0, -20) == 0) return "nice -20";
   return "ordinary (needs CAP_SYS_NICE for more)";
 }

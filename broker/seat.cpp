@@ -6,11 +6,13 @@ namespace lull {
 namespace {
 
 using policy::Time;
-constexpr std::size_t most_sent = 64;             // beyond it the oldest are merged: a client that has stopped reading
-constexpr Time demand_gap = policy::second;       // signs of demand further apart than this are two demands
-constexpr Time proof_window = 5 * policy::second; // GPU work this soon after an arrival was caused by it
+constexpr std::size_t most_sent = 64;              // beyond it the oldest are merged: a client that has stopped reading
+constexpr Time demand_gap = policy::second;        // signs of demand further apart than this are two demands
+constexpr Time proof_window = 5 * policy::second;  // GPU work this soon after an arrival was caused by it
 
-bool working_for_present_gate(const policy::Client& c) { return c.seen_gate == c.gate && c.phase.generation == c.gate.generation; }
+bool working_for_present_gate(const policy::Client& c) {
+  return c.seen_gate == c.gate && c.phase.generation == c.gate.generation;
+}
 
 }  // namespace
 
@@ -30,15 +32,21 @@ Status Seat::read(policy::Client& c, const policy::Rules& rules, policy::Bytes c
   c.phase = up_.phase;
   c.resident = up_.resident;
   c.needed = up_.needed;
-  c.native = std::max<policy::Bytes>(up_.native, measured_native_);
+  c.native = believed_native(card);
   read_quota(c);
   read_demand(c, before, now);
   read_progress(c, rules, before, now);
   return Done{};
 }
 
+// NVML's word, once it has named the process. A claim alone takes memory from others, so it is believed up to a share.
+policy::Bytes Seat::believed_native(policy::Bytes card) const {
+  return measured_native_ ? *measured_native_ : std::min<policy::Bytes>(up_.native, card / 16);
+}
+
 void Seat::read_quota(policy::Client& c) {
-  const auto seen = std::find_if(sent_.rbegin(), sent_.rend(), [&](const Sent& s) { return s.word == up_.seen_quota_plus_1; });
+  const auto seen =
+      std::find_if(sent_.rbegin(), sent_.rend(), [&](const Sent& s) { return s.word == up_.seen_quota_plus_1; });
   if (seen != sent_.rend()) sent_.erase(sent_.begin(), seen.base() - 1);
   c.quota_high = 0;
   for (const Sent& sent : sent_) c.quota_high = std::max(c.quota_high, sent.bytes);
@@ -64,9 +72,12 @@ void Seat::read_demand(policy::Client& c, const UpWords& before, Time now) {
 
 void Seat::read_progress(policy::Client& c, const policy::Rules& rules, const UpWords& before, Time now) {
   if (up_.submissions != before.submissions) c.last_submission = now;
-  if (c.resident < c.needed) c.whole_since = 0;
-  else if (c.whole_since == 0) c.whole_since = now;
-  const bool stopped = c.phase.phase == Phase::drained || c.phase.phase == Phase::moving || c.phase.phase == Phase::ready;
+  if (c.resident < c.needed)
+    c.whole_since = 0;
+  else if (c.whole_since == 0)
+    c.whole_since = now;
+  const bool stopped =
+      c.phase.phase == Phase::drained || c.phase.phase == Phase::moving || c.phase.phase == Phase::ready;
   if (c.gate.state == GateState::closed && working_for_present_gate(c) && stopped) c.overdue_count = 0;
   if (c.interrupted && c.exit_grace_spent >= rules.exit_grace) c.interrupted = false;
   if (unproven_arrival_ != 0 && (c.wants || c.last_submission > unproven_arrival_)) {

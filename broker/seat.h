@@ -1,9 +1,12 @@
 // broker/seat.h: one client on one GPU: carries decisions into the down page and turns what the up page says into the
 // policy's picture of the client.
 //
-//   demand      `wants` is a count. A change is a thread that met a closed gate; it tells so once, however often the gate
-//               opens and closes before it gets through. So demand ends only with proof that the gate let somebody pass.
-//   quota       The largest quota a client may still be acting on is the largest sent since the one it says it has seen.
+//   demand      `wants` is a count. A change is a thread that met a closed gate; it tells so once, however often the
+//   gate
+//               opens and closes before it gets through. So demand ends only with proof that the gate let somebody
+//               pass.
+//   quota       The largest quota a client may still be acting on is the largest sent since the one it says it has
+//   seen.
 //               A value sent twice would make that ambiguous, so a repeated one is told apart by a few bytes.
 #pragma once
 #include <algorithm>
@@ -27,7 +30,8 @@ struct Who {
 class Seat {
  public:
   // Both pages outlive the seat.
-  Seat(Who who, DownWriter& down, const UpGpu& up, unsigned slot) : who_(std::move(who)), down_(&down), up_page_(&up), slot_(slot) {}
+  Seat(Who who, DownWriter& down, const UpGpu& up, unsigned slot)
+      : who_(std::move(who)), down_(&down), up_page_(&up), slot_(slot) {}
 
   // Loads the up page. The error names a word that no honest client writes.
   Status read(policy::Client&, const policy::Rules&, policy::Bytes card, policy::Time now);
@@ -40,7 +44,7 @@ class Seat {
   // Device memory the driver says the process holds beyond what it reports as resident.
   void measured(policy::Client& c, policy::Bytes native) {
     measured_native_ = native;
-    c.native = std::max<policy::Bytes>(up_.native, native);
+    c.native = native;
   }
 
   // A request of this service was seen by the kernel. True: it begins a new demand.
@@ -50,11 +54,12 @@ class Seat {
   const Who& who() const { return who_; }
   const UpWords& up() const { return up_; }
   policy::Time paused_ns(const policy::Client&, policy::Time now) const;  // gate closed, in all
-  policy::Bytes evicted() const { return up_.evicted - first_.evicted; }      // since it is attached
+  policy::Bytes evicted() const { return up_.evicted - first_.evicted; }  // since it is attached
   policy::Bytes restored() const { return up_.restored - first_.restored; }
   std::optional<policy::Bytes> admit() const { return admit_; }
 
  private:
+  policy::Bytes believed_native(policy::Bytes card) const;
   void read_quota(policy::Client&);
   void read_demand(policy::Client&, const UpWords& before, policy::Time now);
   void read_progress(policy::Client&, const policy::Rules&, const UpWords& before, policy::Time now);
@@ -72,7 +77,7 @@ class Seat {
   bool read_before_ = false;
   std::deque<Sent> sent_;  // from the one last seen (if any) to the last
   std::optional<policy::Bytes> admit_;
-  policy::Bytes measured_native_ = 0;
+  std::optional<policy::Bytes> measured_native_;
   policy::Time demand_since_ = 0, last_demand_ = 0;
   policy::Time paused_ns_ = 0;
   policy::Time unproven_arrival_ = 0;  // waits for GPU work to prove it

@@ -40,7 +40,8 @@ void Switches::begin(const Who& to, Reason reason, Time seen, Time now) {
   history_.push_back(std::move(next));
   if (history_.size() > kept) history_.pop_front();
   fresh_ = true;
-  // A packet may close gates a little before it is known to need the lease; what was closed earlier was closed for others.
+  // A packet may close gates a little before it is known to need the lease; what was closed earlier was closed for
+  // others.
   closed_after_ = std::max(seen, now - std::min(now, policy::second));
 }
 
@@ -96,8 +97,10 @@ void Switches::observe(const Table& table, Time now) {
   once(s->restored, s->restored_bytes > 0 && c.resident >= c.needed, now);
   once(s->opened, c.gate.state == GateState::open, c.gate_since);
   if (s->first_kernel == 0 && s->opened) {
-    if (seat.up().first_pass >= s->opened) s->first_kernel = seat.up().first_pass;
-    else once(s->first_kernel, seat.up().submissions != submissions_before_, now);
+    if (seat.up().first_pass >= s->opened)
+      s->first_kernel = seat.up().first_pass;
+    else
+      once(s->first_kernel, seat.up().submissions != submissions_before_, now);
   }
 }
 

@@ -2,8 +2,8 @@
 //
 //   seen ─ closed ─ drained ─ evicted ─ restored ─ opened ─ first kernel ─ … ─ ended
 //
-// Times are CLOCK_MONOTONIC; `seen` and `first_kernel` are taken where they happen (kernel, client), the others when the
-// broker does or notices them. 0: has not happened, or there was nothing to do.
+// Times are CLOCK_MONOTONIC; `seen` and `first_kernel` are taken where they happen (kernel, client), the others when
+// the broker does or notices them. 0: has not happened, or there was nothing to do.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -39,7 +39,7 @@ class Switches {
   void begin(const Who& to, Reason, policy::Time seen, policy::Time now);  // it takes the lease
   void end(policy::ClientId, policy::Time now);                            // it has lost it
   void close(policy::Time now);                                            // whoever has it
-  void settle(const Table&);                    // after the decisions that began it are applied
+  void settle(const Table&);                     // after the decisions that began it are applied
   void observe(const Table&, policy::Time now);  // after the pages were read
 
   // The present switch, once, when its first kernel has run or it has ended without.
@@ -59,8 +59,8 @@ class Switches {
   };
   std::deque<Switch> history_;
   bool fresh_ = false;
-  policy::Time closed_after_ = 0;    // gates closed since then were closed for the present switch
-  std::vector<Counted> base_;        // what the victims had evicted before
+  policy::Time closed_after_ = 0;  // gates closed since then were closed for the present switch
+  std::vector<Counted> base_;      // what the victims had evicted before
   policy::Bytes restored_before_ = 0;
   std::uint64_t submissions_before_ = 0;
   std::uint64_t count_ = 0, preemptions_ = 0;

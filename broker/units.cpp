@@ -13,12 +13,22 @@ struct Unit {
   std::string_view name;
   std::uint64_t factor;
 };
-constexpr Unit byte_units[] = {{"TiB", 1ull << 40}, {"GiB", 1ull << 30}, {"MiB", 1ull << 20}, {"KiB", 1ull << 10},
-                               {"TB", 1'000'000'000'000}, {"GB", 1'000'000'000}, {"MB", 1'000'000}, {"kB", 1'000},
+constexpr Unit byte_units[] = {{"TiB", 1ull << 40},
+                               {"GiB", 1ull << 30},
+                               {"MiB", 1ull << 20},
+                               {"KiB", 1ull << 10},
+                               {"TB", 1'000'000'000'000},
+                               {"GB", 1'000'000'000},
+                               {"MB", 1'000'000},
+                               {"kB", 1'000},
                                {"B", 1}};
-constexpr Unit time_units[] = {{"d", 86400 * policy::second}, {"h", 3600 * policy::second},
-                               {"min", 60 * policy::second}, {"s", policy::second}, {"ms", policy::ms},
-                               {"us", 1000}, {"ns", 1}};
+constexpr Unit time_units[] = {{"d", 86400 * policy::second},
+                               {"h", 3600 * policy::second},
+                               {"min", 60 * policy::second},
+                               {"s", policy::second},
+                               {"ms", policy::ms},
+                               {"us", 1000},
+                               {"ns", 1}};
 
 std::optional<std::uint64_t> parse(std::string_view text, std::span<const Unit> units) {
   if (text == "0") return 0;
@@ -63,8 +73,6 @@ std::string show_bytes(policy::Bytes bytes) {
   return show(bytes, std::span(byte_units).first(4));
 }
 
-std::string show_time(policy::Time time) {
-  return time == policy::never ? "never" : show(time, time_units);
-}
+std::string show_time(policy::Time time) { return time == policy::never ? "never" : show(time, time_units); }
 
 }  // namespace lull

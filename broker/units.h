@@ -9,8 +9,8 @@
 namespace lull {
 
 // Nothing: not a number with a unit, or too large for 64 bits. "0" needs no unit.
-std::optional<policy::Bytes> parse_bytes(std::string_view);   // B kB MB GB TB KiB MiB GiB TiB
-std::optional<policy::Time> parse_time(std::string_view);     // ns us ms s min h d; "never"
+std::optional<policy::Bytes> parse_bytes(std::string_view);  // B kB MB GB TB KiB MiB GiB TiB
+std::optional<policy::Time> parse_time(std::string_view);    // ns us ms s min h d; "never"
 
 std::string show_bytes(policy::Bytes);  // exact where a unit divides it ("20GiB"), else "19.98GiB"
 std::string show_time(policy::Time);    // "2.5ms", "30s", "never"

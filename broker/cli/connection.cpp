@@ -13,7 +13,8 @@ namespace lull::cli {
 namespace {
 
 std::string what_to_do(int code) {
-  if (code == EACCES || code == EPERM) return "the control socket is for root and the group lull: sudo usermod -aG lull $USER, then log in again";
+  if (code == EACCES || code == EPERM)
+    return "the control socket is for root and the group lull: sudo usermod -aG lull $USER, then log in again";
   return "start it (sudo systemctl start lulld), or name its directory with --runtime-dir";
 }
 
@@ -45,7 +46,8 @@ Connection Connection::open(const std::string& runtime_dir, int& code) {
     return connection;
   }
   const int why = errno;
-  code = complain(no_broker, fmt::format("cannot reach lulld at {}: {}; {}", path, std::strerror(why), what_to_do(why)));
+  code =
+      complain(no_broker, fmt::format("cannot reach lulld at {}: {}; {}", path, std::strerror(why), what_to_do(why)));
   return connection;
 }
 

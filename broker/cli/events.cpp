@@ -12,7 +12,8 @@ namespace {
 using nlohmann::json;
 
 std::string who(const json& w) {
-  return w.is_object() ? fmt::format("{}(pid {}, {})", w.value("tenant", "-"), w.value("pid", 0), w.value("class", "-")) : "-";
+  return w.is_object() ? fmt::format("{}(pid {}, {})", w.value("tenant", "-"), w.value("pid", 0), w.value("class", "-"))
+                       : "-";
 }
 
 std::string phases(const json& event) {
@@ -31,7 +32,8 @@ std::string phases(const json& event) {
 
 std::string in_words(const json& event) {
   const auto kind = event.value("event", "?");
-  if (kind != "switch") return fmt::format("{:<10} {} {}", kind, who(event.value("client", json())), event.value("why", ""));
+  if (kind != "switch")
+    return fmt::format("{:<10} {} {}", kind, who(event.value("client", json())), event.value("why", ""));
   std::string from;
   for (const auto& victim : event.value("from", json::array())) from += (from.empty() ? "" : ", ") + who(victim);
   return fmt::format("{:<10} {} from {} to {}:{}", kind, event.value("reason", "-"), from.empty() ? "nobody" : from,
@@ -42,7 +44,8 @@ std::string in_words(const json& event) {
 std::string shown(const std::string& line) {
   try {
     const auto event = json::parse(line);
-    return fmt::format("{:>14.3f}  {}", static_cast<double>(event.value("t_ns", std::uint64_t{0})) / 1e9, in_words(event));
+    return fmt::format("{:>14.3f}  {}", static_cast<double>(event.value("t_ns", std::uint64_t{0})) / 1e9,
+                       in_words(event));
   } catch (const json::exception&) {
     return line;
   }
@@ -54,9 +57,11 @@ int events(const Events& options) {
   int code = ok;
   auto broker = Connection::open(options.runtime_dir, code);
   if (!broker) return code;
-  if (!broker.send(options.follow ? "{\"cmd\":\"events\",\"follow\":true}" : "{\"cmd\":\"events\"}")) return complain(failure, "lulld has hung up");
+  if (!broker.send(options.follow ? "{\"cmd\":\"events\",\"follow\":true}" : "{\"cmd\":\"events\"}"))
+    return complain(failure, "lulld has hung up");
   for (std::string line; broker.receive(line);) {
-    if (std::puts(options.json ? line.c_str() : shown(line).c_str()) < 0 || std::fflush(stdout) != 0) return failure;  // nobody reads any more
+    if (std::puts(options.json ? line.c_str() : shown(line).c_str()) < 0 || std::fflush(stdout) != 0)
+      return failure;  // nobody reads any more
   }
   return options.follow ? complain(no_broker, "lulld has ended") : ok;
 }

@@ -37,7 +37,8 @@ int main(int argc, char** argv) {
     return app.exit(e) == 0 ? cli::ok : cli::usage;  // help and version are no errors
   }
   std::error_code unresolved;  // the program may change its directory before it looks there
-  if (const auto absolute = std::filesystem::absolute(runtime_dir, unresolved); !unresolved) runtime_dir = absolute.lexically_normal().string();
+  if (const auto absolute = std::filesystem::absolute(runtime_dir, unresolved); !unresolved)
+    runtime_dir = absolute.lexically_normal().string();
   while (runtime_dir.size() > 1 && runtime_dir.back() == '/') runtime_dir.pop_back();
   status.runtime_dir = events.runtime_dir = run.runtime_dir = runtime_dir;
   if (*show) return cli::status(status);

@@ -52,8 +52,12 @@ Place find_place(const Run& options) {
 int no_way(const Place& place, int code) {
   const auto what = fmt::format("cannot reach lulld at {}: {}", place.socket, std::strerror(code));
   if (code == EACCES || code == EPERM)
-    return complain(no_broker, fmt::format("{}; class {} is for root and the group lull: sudo usermod -aG lull $USER, then log in again", what, place.klass));
-  return complain(no_broker, what + "; start it (sudo systemctl start lulld), or name its directory with --runtime-dir");
+    return complain(
+        no_broker,
+        fmt::format("{}; class {} is for root and the group lull: sudo usermod -aG lull $USER, then log in again", what,
+                    place.klass));
+  return complain(no_broker,
+                  what + "; start it (sudo systemctl start lulld), or name its directory with --runtime-dir");
 }
 
 // Already there (a run within a run), it is not added twice.
@@ -75,9 +79,11 @@ int check(const Run& options, const Place& place) {
   if (place.klass.empty()) return complain(usage, "which class? --class training, interactive or inference");
   if (!parse_class(place.klass.c_str()))
     return complain(usage, fmt::format("no class \"{}\": there are training, interactive and inference", place.klass));
-  const bool printable = std::all_of(options.tenant.begin(), options.tenant.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  const bool printable =
+      std::all_of(options.tenant.begin(), options.tenant.end(), [](char c) { return c >= ' ' && c <= '~'; });
   if (options.tenant.size() >= sizeof Hello::tenant || !printable)
-    return complain(usage, fmt::format("--tenant must be at most {} printable ASCII characters", sizeof Hello::tenant - 1));
+    return complain(usage,
+                    fmt::format("--tenant must be at most {} printable ASCII characters", sizeof Hello::tenant - 1));
   return ok;
 }
 
@@ -87,12 +93,17 @@ int run(const Run& options) {
   const auto place = find_place(options);
   if (const int code = check(options, place); code != ok) return code;
   if (!options.klass.empty() && options.klass != place.klass)
-    fmt::print(stderr, "lull: class {} is mounted at {}; --class {} is not reachable here\n", place.klass, options.runtime_dir, options.klass);
+    fmt::print(stderr, "lull: class {} is mounted at {}; --class {} is not reachable here\n", place.klass,
+               options.runtime_dir, options.klass);
   std::string tried;
   const auto library = find_library(tried);
   if (!library) return complain(failure, fmt::format("liblull.so is not at {}; name it with LULL_LIBRARY", tried));
   if (library->find_first_of(" :") != std::string::npos)
-    return complain(failure, fmt::format("the loader cannot preload \"{}\": its path holds a space or a colon; name another with LULL_LIBRARY", *library));
+    return complain(
+        failure,
+        fmt::format(
+            "the loader cannot preload \"{}\": its path holds a space or a colon; name another with LULL_LIBRARY",
+            *library));
   if (const auto reached = connect_to(place.socket.c_str()); !reached) return no_way(place, reached.error().code);
   preload(*library);
   (void)::setenv("LULL_CLASS", place.klass.c_str(), 1);
@@ -103,7 +114,8 @@ int run(const Run& options) {
   arguments.push_back(nullptr);
   (void)::execvp(arguments[0], arguments.data());
   const int why = errno;
-  return complain(why == ENOENT ? not_found : cannot_execute, fmt::format("cannot run {}: {}", options.command.front(), std::strerror(why)));
+  return complain(why == ENOENT ? not_found : cannot_execute,
+                  fmt::format("cannot run {}: {}", options.command.front(), std::strerror(why)));
 }
 
 }  // namespace lull::cli

@@ -39,45 +39,52 @@ std::string time(std::uint64_t ns) {
   if (ns < 10 * policy::second) return fmt::format("{:.1f}ms", static_cast<double>(ns) / 1e6);
   const auto seconds = ns / policy::second;
   if (seconds < 120) return fmt::format("{}s", seconds);
-  return seconds < 7200 ? fmt::format("{}min", seconds / 60) : fmt::format("{}h{:02}min", seconds / 3600, seconds / 60 % 60);
+  return seconds < 7200 ? fmt::format("{}min", seconds / 60)
+                        : fmt::format("{}h{:02}min", seconds / 3600, seconds / 60 % 60);
 }
 
 void print_last_switch(const json& s) {
   if (s.empty()) return;
   const auto& phases = part(s, "phases");
   const auto start = number(phases, "seen");
-  fmt::print("last switch  {} to {} (pid {}): ", text(s, "reason"), text(part(s, "to"), "tenant"), number(part(s, "to"), "pid"));
+  fmt::print("last switch  {} to {} (pid {}): ", text(s, "reason"), text(part(s, "to"), "tenant"),
+             number(part(s, "to"), "pid"));
   for (const char* phase : {"closed", "drained", "evicted", "restored", "opened", "first_kernel"})
-    if (const auto at = number(phases, phase); at >= start && at != 0) fmt::print(" {} +{:.1f}ms", phase, static_cast<double>(at - start) / 1e6);
+    if (const auto at = number(phases, phase); at >= start && at != 0)
+      fmt::print(" {} +{:.1f}ms", phase, static_cast<double>(at - start) / 1e6);
   fmt::print("  out {}  in {}\n", bytes(number(s, "evicted_bytes")), bytes(number(s, "restored_bytes")));
 }
 
 void print_clients(const json& clients) {
   if (clients.empty()) return fmt::print("  no clients: start a program with `lull run --class training -- COMMAND`\n");
-  fmt::print("  {:<20} {:>8} {:<11} {:<10} {:>9} {:>9} {:>9} {:>7} {:>9}  {}\n", "TENANT", "PID", "CLASS", "STATE", "RESIDENT", "NEEDED",
-             "EVICTED", "WAITING", "PAUSED", "WHY");
+  fmt::print("  {:<20} {:>8} {:<11} {:<10} {:>9} {:>9} {:>9} {:>7} {:>9}  {}\n", "TENANT", "PID", "CLASS", "STATE",
+             "RESIDENT", "NEEDED", "EVICTED", "WAITING", "PAUSED", "WHY");
   for (const auto& c : clients)
-    fmt::print("  {:<20.20} {:>8} {:<11} {:<10} {:>9} {:>9} {:>9} {:>7} {:>9}  {}\n", text(c, "tenant"), number(c, "pid"), text(c, "class"),
-               text(c, "state"), bytes(number(c, "resident")), bytes(number(c, "needed")), bytes(number(c, "evicted")),
-               number(c, "waiting"), time(number(c, "paused_ns")), text(c, "sentence"));
+    fmt::print("  {:<20.20} {:>8} {:<11} {:<10} {:>9} {:>9} {:>9} {:>7} {:>9}  {}\n", text(c, "tenant"),
+               number(c, "pid"), text(c, "class"), text(c, "state"), bytes(number(c, "resident")),
+               bytes(number(c, "needed")), bytes(number(c, "evicted")), number(c, "waiting"),
+               time(number(c, "paused_ns")), text(c, "sentence"));
 }
 
 void print_gpu(const json& gpu) {
-  fmt::print("\ngpu {}  {}  {}  free {}  other programs {}\n", number(gpu, "gpu"), text(gpu, "uuid"), bytes(number(gpu, "memory")),
-             bytes(number(gpu, "free")), bytes(number(gpu, "foreign")));
+  fmt::print("\ngpu {}  {}  {}  free {}  other programs {}\n", number(gpu, "gpu"), text(gpu, "uuid"),
+             bytes(number(gpu, "memory")), bytes(number(gpu, "free")), bytes(number(gpu, "foreign")));
   const auto& lease = part(gpu, "lease");
-  if (lease.empty()) fmt::print("the card is nobody's");
-  else fmt::print("the card is {}'s (pid {}) since {}: {}", text(lease, "tenant"), number(lease, "pid"), time(number(lease, "since_ns")), text(lease, "sentence"));
-  fmt::print("    switches {}  preemptions {}  moved out {} in {}\n", number(gpu, "switches"), number(gpu, "preemptions"),
-             bytes(number(gpu, "evicted_bytes")), bytes(number(gpu, "restored_bytes")));
+  if (lease.empty())
+    fmt::print("the card is nobody's");
+  else
+    fmt::print("the card is {}'s (pid {}) since {}: {}", text(lease, "tenant"), number(lease, "pid"),
+               time(number(lease, "since_ns")), text(lease, "sentence"));
+  fmt::print("    switches {}  preemptions {}  moved out {} in {}\n", number(gpu, "switches"),
+             number(gpu, "preemptions"), bytes(number(gpu, "evicted_bytes")), bytes(number(gpu, "restored_bytes")));
   print_last_switch(part(gpu, "last_switch"));
   print_clients(part(gpu, "clients"));
 }
 
 void print(const json& s) {
   const auto& host = part(s, "host");
-  fmt::print("lulld {}  up {}  host memory for evicted data {} of {}\n", text(s, "version"), time(number(s, "uptime_ns")),
-             bytes(number(host, "held")), bytes(number(host, "budget")));
+  fmt::print("lulld {}  up {}  host memory for evicted data {} of {}\n", text(s, "version"),
+             time(number(s, "uptime_ns")), bytes(number(host, "held")), bytes(number(host, "budget")));
   for (const auto& note : part(s, "notes"))
     if (note.is_string()) fmt::print("note: {}\n", note.get<std::string>());
   if (const auto dropped = number(s, "dropped")) fmt::print("dropped for protocol errors: {}\n", dropped);

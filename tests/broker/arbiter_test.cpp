@@ -47,7 +47,8 @@ struct Shim {
     said().seen_gate = pack(gate);
     const auto word = asked().quota_plus_1.load();
     said().seen_quota_plus_1 = word;
-    const Bytes quota = parse_limit(word).value_or(~0ull), needed = said().needed.load(), before = said().resident.load();
+    const Bytes quota = parse_limit(word).value_or(~0ull), needed = said().needed.load(),
+                before = said().resident.load();
     const Bytes after = std::min(needed, quota);
     if (after < before) said().evicted_bytes += before - after;
     if (after > before) said().restored_bytes += after - before;
@@ -76,8 +77,9 @@ struct Rig {
     return r;
   }
   void attach(policy::ClientId id, Class klass, Shim& shim, bool proven = true) {
-    REQUIRE(arbiter.attach({Who{id, static_cast<int>(100 + id), 0, klass, id == 1 ? "trainer" : "service"}, &shim.writer, &shim.up->gpu[0], 0,
-                            false, proven, false}, now));
+    REQUIRE(arbiter.attach({Who{id, static_cast<int>(100 + id), 0, klass, id == 1 ? "trainer" : "service"},
+                            &shim.writer, &shim.up->gpu[0], 0, false, proven, false},
+                           now));
     arbiter.set_backing(id, 2048 * mib);
     arbiter.step(now);
   }
@@ -203,7 +205,8 @@ TEST_CASE("a process that connects again brings its memory with it") {
   Shim again;
   again.use(800 * mib);
   again.said().resident = 800 * mib;
-  REQUIRE(rig.arbiter.attach({Who{3, 101, 0, Class::training, "trainer"}, &again.writer, &again.up->gpu[0], 0, false, false, false}, rig.now));
+  REQUIRE(rig.arbiter.attach(
+      {Who{3, 101, 0, Class::training, "trainer"}, &again.writer, &again.up->gpu[0], 0, false, false, false}, rig.now));
   CHECK(rig.arbiter.state().gpu.foreign == 0);
   CHECK(rig.arbiter.state().clients.back().resident == 800 * mib);
 }
@@ -240,8 +243,14 @@ TEST_CASE("memory of other programs is what NVML sees beyond the clients, and on
 
 TEST_CASE("a service counts as starting until it listens, is quiet or has taken too long") {
   Rig rig;
-  rig.arbiter.set_rules([] { auto r = Rig::rules(); r.loading_quiet = second; return r; }());
-  REQUIRE(rig.arbiter.attach({Who{2, 102, 0, Class::inference, "s"}, &rig.service.writer, &rig.service.up->gpu[0], 0, true, false, false}, rig.now));
+  rig.arbiter.set_rules([] {
+    auto r = Rig::rules();
+    r.loading_quiet = second;
+    return r;
+  }());
+  REQUIRE(rig.arbiter.attach(
+      {Who{2, 102, 0, Class::inference, "s"}, &rig.service.writer, &rig.service.up->gpu[0], 0, true, false, false},
+      rig.now));
   CHECK(rig.arbiter.state().clients[0].loading);
   SUBCASE("listens") { rig.arbiter.loaded(2); }
   SUBCASE("quiet") {

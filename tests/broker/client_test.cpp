@@ -13,7 +13,9 @@ using namespace lull;
 namespace {
 
 constexpr std::uint64_t mib = 1ull << 20;
-const std::string quick = "host_memory = \"1GiB\"\nhost_memory_keep_free = \"0\"\n[policy]\nkeep_alive = \"0\"\nloading_quiet = \"100ms\"\nloading_linger = \"0\"\nmin_hold = \"50ms\"\n";
+const std::string quick =
+    "host_memory = \"1GiB\"\nhost_memory_keep_free = \"0\"\n[policy]\nkeep_alive = \"0\"\nloading_quiet = "
+    "\"100ms\"\nloading_linger = \"0\"\nmin_hold = \"50ms\"\n";
 
 // A process with a client of its own that does nothing more.
 struct OtherProcess {
@@ -73,7 +75,10 @@ TEST_CASE("a service's submission takes the card from a trainer, only the defici
   service.attach(500 * mib);
   service.busy = true;
   const auto both = [&] { trainer.act(), service.act(); };
-  REQUIRE(eventually([&] { both(); return service.said().submissions > 0; }));
+  REQUIRE(eventually([&] {
+    both();
+    return service.said().submissions > 0;
+  }));
   CHECK(trainer.gate() == GateState::closed);
   CHECK(service.said().resident == 500 * mib);
   // 1024 - 32 headroom - 2 * 32 contexts leaves 928: 272 of 1200 have to go.
@@ -81,7 +86,10 @@ TEST_CASE("a service's submission takes the card from a trainer, only the defici
   CHECK(trainer.said().resident <= 928 * mib - 500 * mib);
   const auto stopped_at = trainer.said().submissions.load();
   service.busy = false;
-  REQUIRE(eventually([&] { both(); return trainer.said().submissions > stopped_at; }));
+  REQUIRE(eventually([&] {
+    both();
+    return trainer.said().submissions > stopped_at;
+  }));
   CHECK(trainer.said().resident == 700 * mib);
   const auto gpu = lulld.gpu();
   CHECK(gpu["preemptions"] == 1);
@@ -159,7 +167,9 @@ TEST_CASE("who breaks the protocol is dropped and counted, and nobody else notic
   }
   SUBCASE("a flood of messages") {
     REQUIRE(hostile.hello());
-    struct { Header header{77, sizeof(Header), 0}; } unknown;
+    struct {
+      Header header{77, sizeof(Header), 0};
+    } unknown;
     for (int i = 0; i < 300; ++i) hostile.send(std::as_bytes(std::span(&unknown, 1)));
   }
   CHECK(hostile.hung_up());

@@ -44,8 +44,10 @@ TEST_CASE("sizes and durations are read as people write them") {
 }
 
 TEST_CASE("what is shown can be read again") {
-  for (const policy::Bytes bytes : {0ull, 1ull, 2ull << 20, 600'000'000ull, 20ull << 30, 256ull << 20}) CHECK(parse_bytes(show_bytes(bytes)) == bytes);
-  for (const policy::Time time : {policy::Time{0}, 20 * ms, 30 * second, 600 * second, 2500'000ul, policy::never}) CHECK(parse_time(show_time(time)) == time);
+  for (const policy::Bytes bytes : {0ull, 1ull, 2ull << 20, 600'000'000ull, 20ull << 30, 256ull << 20})
+    CHECK(parse_bytes(show_bytes(bytes)) == bytes);
+  for (const policy::Time time : {policy::Time{0}, 20 * ms, 30 * second, 600 * second, 2500'000ul, policy::never})
+    CHECK(parse_time(show_time(time)) == time);
 }
 
 TEST_CASE("an empty file is the defaults") {
@@ -86,7 +88,8 @@ TEST_CASE("a card is described by its uuid") {
 }
 
 TEST_CASE("an unknown key is an error with file, line and the nearest known key") {
-  CHECK(bad("\n[policy]\nlinger_mim = \"1s\"\n") == "lull.toml:3: unknown key in [policy] \"linger_mim\"; did you mean \"linger_min\"?");
+  CHECK(bad("\n[policy]\nlinger_mim = \"1s\"\n") ==
+        "lull.toml:3: unknown key in [policy] \"linger_mim\"; did you mean \"linger_min\"?");
   CHECK(bad("host_memroy = \"1GiB\"") == "lull.toml:1: unknown key \"host_memroy\"; did you mean \"host_memory\"?");
   CHECK(bad("linger_min = \"1s\"") == "lull.toml:1: \"linger_min\" belongs in [policy]");
   CHECK(bad("[polcy]\n") == "lull.toml:1: unknown key \"polcy\"; did you mean \"policy\"?");
@@ -94,7 +97,8 @@ TEST_CASE("an unknown key is an error with file, line and the nearest known key"
 }
 
 TEST_CASE("an impossible value is named with what would do") {
-  CHECK(bad("host_memory = \"20\"") == "lull.toml:1: host_memory = \"20\" is no size; write it like \"20GiB\" or \"600MB\"");
+  CHECK(bad("host_memory = \"20\"") ==
+        "lull.toml:1: host_memory = \"20\" is no size; write it like \"20GiB\" or \"600MB\"");
   CHECK(bad("host_memory = true") == "lull.toml:1: host_memory must be text or a whole number");
   CHECK(bad("[gpu]\nslots = 900") == "lull.toml:2: slots = \"900\" must be between 1 and 64");
   CHECK(bad("[gpu]\nslots = -1") == "lull.toml:2: slots = \"-1\" is no whole number");
@@ -102,7 +106,8 @@ TEST_CASE("an impossible value is named with what would do") {
   CHECK(bad("[policy]\nunproven_close = \"5s\"").find("must be between 0 and 1s") != std::string::npos);
   CHECK(bad("[[gpu]]\nmemory = \"1GiB\"").find("needs a uuid") != std::string::npos);
   CHECK(bad("[gpu]\nmemory = \"1GiB\"").find("write [[gpu]]") != std::string::npos);
-  CHECK(bad("[[gpu]]\nuuid = \"GPU-01234567-89ab-cdef-0123-456789abcdef\"\nmemory = \"1GiB\"").find("leaves nothing") != std::string::npos);
+  CHECK(bad("[[gpu]]\nuuid = \"GPU-01234567-89ab-cdef-0123-456789abcdef\"\nmemory = \"1GiB\"").find("leaves nothing") !=
+        std::string::npos);
   CHECK(bad("gpu = 3").find("must be a section") != std::string::npos);
   CHECK(bad("[policy").rfind("lull.toml:1: ", 0) == 0);
 }

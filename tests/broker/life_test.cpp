@@ -21,7 +21,8 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 
 TEST_CASE("a second broker in one directory is refused and the first goes on") {
   Lulld lulld;
-  const auto second = run_program({Lulld::program("lulld"), "--config", lulld.config(), "--runtime-dir", lulld.run_dir()}, {"LD_LIBRARY_PATH="});
+  const auto second = run_program(
+      {Lulld::program("lulld"), "--config", lulld.config(), "--runtime-dir", lulld.run_dir()}, {"LD_LIBRARY_PATH="});
   CHECK(second.status == 1);
   CHECK(has(second.output, "another lulld is running in " + lulld.run_dir()));
   CHECK(lulld.status()["pid"] == lulld.pid());
@@ -33,10 +34,13 @@ TEST_CASE("what cannot work is said with what to do") {
   CHECK(deep.status == 1);
   CHECK(has(deep.output, "describe the card in the configuration"));
   Lulld other;
-  const auto nowhere = run_program({lulld, "--config", other.config(), "--runtime-dir", "/proc/nothing"}, {"LD_LIBRARY_PATH="});
+  const auto nowhere =
+      run_program({lulld, "--config", other.config(), "--runtime-dir", "/proc/nothing"}, {"LD_LIBRARY_PATH="});
   CHECK(nowhere.status == 1);
   CHECK(has(nowhere.output, "cannot create directory /proc/nothing"));
-  const auto longest = run_program({lulld, "--config", other.config(), "--runtime-dir", other.directory() + "/" + std::string(120, 'x')}, {"LD_LIBRARY_PATH="});
+  const auto longest =
+      run_program({lulld, "--config", other.config(), "--runtime-dir", other.directory() + "/" + std::string(120, 'x')},
+                  {"LD_LIBRARY_PATH="});
   CHECK(longest.status == 1);
   CHECK(has(longest.output, "File name too long"));
 }
@@ -94,7 +98,8 @@ TEST_CASE("a killed broker's successor takes the directory over and learns every
   REQUIRE(before.acts_until([&] { return before.gate() == GateState::open; }));
   CHECK(lulld.stop(SIGKILL).status == 128 + SIGKILL);
   CHECK(before.hung_up());
-  struct stat inner_before {}, inner_after {};
+  struct stat inner_before {
+  }, inner_after{};
   REQUIRE(::stat((lulld.run_dir() + "/training/socket").c_str(), &inner_before) == 0);
   lulld.start();
   REQUIRE(::stat((lulld.run_dir() + "/training/socket").c_str(), &inner_after) == 0);
@@ -149,8 +154,10 @@ TEST_CASE("lull status shows a person what lull status --json tells a program") 
   FakeShim shim(lulld, Class::training, "night-job");
   REQUIRE(shim.hello());
   shim.attach(300 * mib);
-  REQUIRE(shim.acts_until([&] { return shim.said().resident == 300 * mib && lulld.client(shim.number)["resident"] == 300 * mib; }));
-  const auto json = nlohmann::json::parse(run_program({lull, "--runtime-dir", lulld.run_dir(), "status", "--json"}).output);
+  REQUIRE(shim.acts_until(
+      [&] { return shim.said().resident == 300 * mib && lulld.client(shim.number)["resident"] == 300 * mib; }));
+  const auto json =
+      nlohmann::json::parse(run_program({lull, "--runtime-dir", lulld.run_dir(), "status", "--json"}).output);
   CHECK(json["gpus"][0]["clients"][0]["tenant"] == "night-job");
   const auto shown = run_program({lull, "--runtime-dir", lulld.run_dir(), "status"});
   CHECK(shown.status == 0);
@@ -170,11 +177,13 @@ TEST_CASE("lull run becomes the program, with the library in front of what was p
     argv.insert(argv.end(), arguments.begin(), arguments.end());
     return run_program(argv, env);
   };
-  const auto shown = run({"--class", "training", "--tenant", "me", "--", "/bin/sh", "-c", "echo $LD_PRELOAD $LULL_CLASS $LULL_RUNTIME_DIR $LULL_TENANT $*; exit 9", "x",
-                          "--class", "-q", "--"});
+  const auto shown =
+      run({"--class", "training", "--tenant", "me", "--", "/bin/sh", "-c",
+           "echo $LD_PRELOAD $LULL_CLASS $LULL_RUNTIME_DIR $LULL_TENANT $*; exit 9", "x", "--class", "-q", "--"});
   CHECK(shown.status == 9);
   CHECK(has(shown.output, library + " training " + lulld.run_dir() + " me --class -q --\n"));
-  const auto nested = run({"--class", "training", "--", "/bin/sh", "-c", "echo =$LD_PRELOAD="}, {"LD_PRELOAD=/nowhere/other.so " + library});
+  const auto nested = run({"--class", "training", "--", "/bin/sh", "-c", "echo =$LD_PRELOAD="},
+                          {"LD_PRELOAD=/nowhere/other.so " + library});
   CHECK(has(nested.output, "=" + library + ":/nowhere/other.so="));
   CHECK(run({"--class", "training", "--", "/nonexistent/program"}).status == 127);
   CHECK(run({"--class", "training", "--", "/etc/passwd"}).status == 126);
@@ -182,7 +191,9 @@ TEST_CASE("lull run becomes the program, with the library in front of what was p
   CHECK(run({"--", "/bin/true"}).status == 2);
   CHECK(run({"--class", "training"}).status == 2);
   CHECK(run({"--class", "training", "--tenant", std::string(64, 'x'), "--", "/bin/true"}).status == 2);
-  const auto missing = run_program({lull, "--runtime-dir", lulld.run_dir(), "run", "--class", "training", "--", "/bin/true"}, {"LULL_LIBRARY=/nonexistent.so"});
+  const auto missing =
+      run_program({lull, "--runtime-dir", lulld.run_dir(), "run", "--class", "training", "--", "/bin/true"},
+                  {"LULL_LIBRARY=/nonexistent.so"});
   CHECK(missing.status == 1);
   CHECK(has(missing.output, "name it with LULL_LIBRARY"));
 }
@@ -192,7 +203,8 @@ TEST_CASE("in a container the mounted class is the class") {
   const auto library = lulld.directory() + "/liblull.so";
   std::ofstream(library) << "";
   const auto mounted = lulld.run_dir() + "/inference/socket";
-  const auto shown = run_program({Lulld::program("lull"), "--runtime-dir", mounted, "run", "--class", "training", "--", "/bin/sh", "-c", "echo =$LULL_CLASS="},
+  const auto shown = run_program({Lulld::program("lull"), "--runtime-dir", mounted, "run", "--class", "training", "--",
+                                  "/bin/sh", "-c", "echo =$LULL_CLASS="},
                                  {"LULL_LIBRARY=" + library});
   CHECK(has(shown.output, "=inference="));
   CHECK(has(shown.output, "--class training is not reachable here"));
@@ -200,7 +212,8 @@ TEST_CASE("in a container the mounted class is the class") {
 
 TEST_CASE("without a broker the commands say what to do, with a status of their own") {
   const auto lull = Lulld::program("lull");
-  for (const std::vector<std::string>& command : {std::vector<std::string>{"status"}, {"events"}, {"run", "--class", "training", "--", "/bin/true"}}) {
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"status"}, {"events"}, {"run", "--class", "training", "--", "/bin/true"}}) {
     std::vector<std::string> argv{lull, "--runtime-dir", "/nonexistent/lull"};
     argv.insert(argv.end(), command.begin(), command.end());
     const auto ended = run_program(argv, {"LULL_LIBRARY=/etc/passwd"});

@@ -46,7 +46,8 @@ std::string read_all(const std::string& path) {
 int await(int pid) {
   int status = 0;
   for (int i = 0; i < 4000; ++i) {
-    if (::waitpid(pid, &status, WNOHANG) == pid) return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    if (::waitpid(pid, &status, WNOHANG) == pid)
+      return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     ::usleep(5000);
   }
   (void)::kill(pid, SIGKILL);
@@ -80,20 +81,22 @@ Lulld::Lulld(const std::string& more) {
 }
 
 Lulld::~Lulld() {
-  if (pid_ > 0) (void)stop(SIGTERM);
+  if (pid_ > 0) CHECK(stop(SIGTERM).status == 0);
   std::error_code ignored;
   std::filesystem::remove_all(directory_, ignored);
 }
 
 void Lulld::write_config(const std::string& more) const {
   std::ofstream file(config());
-  file << more << "\n[[gpu]]\nuuid = \"" << test_uuid << "\"\nmemory = \"1GiB\"\nresidue = \"32MiB\"\nheadroom = \"32MiB\"\nslots = 2\n";
+  file << more << "\n[[gpu]]\nuuid = \"" << test_uuid
+       << "\"\nmemory = \"1GiB\"\nresidue = \"32MiB\"\nheadroom = \"32MiB\"\nslots = 2\n";
 }
 
 void Lulld::start() {
   REQUIRE(pid_ == 0);
   // Without a simulated GPU in sight: the card is the configuration's.
-  pid_ = spawn({program("lulld"), "--config", config(), "--runtime-dir", run_dir()}, directory_ + "/log", {"LD_LIBRARY_PATH="});
+  pid_ = spawn({program("lulld"), "--config", config(), "--runtime-dir", run_dir()}, directory_ + "/log",
+               {"LD_LIBRARY_PATH="});
   if (!eventually([&] { return static_cast<bool>(control()); })) FAIL(log());
 }
 
@@ -183,7 +186,9 @@ bool FakeShim::receive() {
       REQUIRE(packet->fd_count == 3);
       CHECK(check_shared_memory(packet->fds[0].get(), page_bytes));
       CHECK(check_shared_memory(packet->fds[1].get(), page_bytes));
-      const auto map = [](int fd, int protection) { return Mapping(::mmap(nullptr, page_bytes, protection, MAP_SHARED, fd, 0), page_bytes); };
+      const auto map = [](int fd, int protection) {
+        return Mapping(::mmap(nullptr, page_bytes, protection, MAP_SHARED, fd, 0), page_bytes);
+      };
       CHECK(::mmap(nullptr, page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, packet->fds[0].get(), 0) == MAP_FAILED);
       down = map(packet->fds[0].get(), PROT_READ);
       up = map(packet->fds[1].get(), PROT_READ | PROT_WRITE);
@@ -216,7 +221,8 @@ void FakeShim::act() {
   said().seen_gate = pack(gate);
   const auto quota_word = asked().quota_plus_1.load();
   said().seen_quota_plus_1 = quota_word;
-  const auto quota = parse_limit(quota_word).value_or(~0ull), needed = said().needed.load(), before = said().resident.load();
+  const auto quota = parse_limit(quota_word).value_or(~0ull), needed = said().needed.load(),
+             before = said().resident.load();
   const auto after = std::min(needed, quota);
   if (after < before) said().evicted_bytes += before - after;
   if (after > before) said().restored_bytes += after - before;

@@ -70,7 +70,8 @@ class Lulld {
 class FakeShim {
  public:
   FakeShim(const Lulld&, Class, const char* tenant = "");
-  bool hello(std::uint16_t major = protocol_major, std::uint16_t minor = protocol_minor, std::uint64_t backing = 0);  // true: welcomed
+  bool hello(std::uint16_t major = protocol_major, std::uint16_t minor = protocol_minor,
+             std::uint64_t backing = 0);  // true: welcomed
   void attach(std::uint64_t needed, std::uint64_t resident = 0, const char* uuid = test_uuid);
   void act();
   void ring();
@@ -90,8 +91,8 @@ class FakeShim {
   GateState gate() { return parse_gate(asked().gate.load())->state; }
   int socket() const { return socket_.get(); }
 
-  std::uint32_t number = 0;      // the broker's
-  std::string refused;           // its sentence
+  std::uint32_t number = 0;  // the broker's
+  std::string refused;       // its sentence
   std::uint64_t arena_bytes = 0;
   bool busy = false;
   Mapping down, up;

@@ -21,9 +21,9 @@ TEST_CASE("the host budget leaves the machine what it needs") {
   Config config;
   CHECK(host_budget(config, {64 * gib, 60 * gib}, 0) == 64 * gib - 64 * gib / 5);
   CHECK(host_budget(config, {32 * gib, 30 * gib}, 0) == 24 * gib);
-  CHECK(host_budget(config, {8 * gib, 7 * gib}, 0) == 2 * gib);              // a small machine: a quarter
+  CHECK(host_budget(config, {8 * gib, 7 * gib}, 0) == 2 * gib);  // a small machine: a quarter
   CHECK(host_budget(config, {64 * gib, 10 * gib}, 5 * gib) == 5 * gib + 10 * gib - 64 * gib / 10);
-  CHECK(host_budget(config, {64 * gib, 1 * gib}, 5 * gib) == 5 * gib);       // no growth, nothing taken back
+  CHECK(host_budget(config, {64 * gib, 1 * gib}, 5 * gib) == 5 * gib);  // no growth, nothing taken back
   config.host_memory = 4 * gib;
   config.host_memory_keep_free = 0;
   CHECK(host_budget(config, {8 * gib, 7 * gib}, 0) == 4 * gib);
@@ -43,8 +43,8 @@ TEST_CASE("a client alone may allocate what it likes") { CHECK_FALSE(admit_limit
 TEST_CASE("whoever is not on the card has to fit into host memory") {
   // 20 GiB are there already, the budget is 12 GiB: 12 more would leave 20 for the 12 to be evicted to, and no more.
   const std::array<Bytes, 1> trainer{20 * gib};
-  CHECK(admit_limit(trainer, 0, 24 * gib, 0) == 24 * gib);  // 20 go out for it, or up to 24 of it for the 20
-  CHECK(admit_limit(trainer, 0, 12 * gib, 0) == Bytes{0});  // the 20 GiB have no place to go
+  CHECK(admit_limit(trainer, 0, 24 * gib, 0) == 24 * gib);       // 20 go out for it, or up to 24 of it for the 20
+  CHECK(admit_limit(trainer, 0, 12 * gib, 0) == Bytes{0});       // the 20 GiB have no place to go
   CHECK(admit_limit(trainer, 0, 12 * gib, 3 * gib) == 3 * gib);  // but what fits beside them needs none
   CHECK(admit_limit(trainer, 5 * gib, 12 * gib, 0) == 5 * gib);  // what is there is never refused
   const std::array<Bytes, 2> two{20 * gib, 10 * gib};

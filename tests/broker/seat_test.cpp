@@ -127,6 +127,17 @@ TEST_CASE("a client that has stopped reading costs no more memory with each quot
   CHECK(rig.client.quota_high == 900 * mib);
 }
 
+TEST_CASE("native memory is believed as far as NVML has seen it, and a bare claim up to a share of the card") {
+  Rig rig;
+  REQUIRE(rig.read());
+  rig.said().native = card;
+  REQUIRE(rig.read());
+  CHECK(rig.client.native == card / 16);
+  rig.seat.measured(rig.client, 50 * mib);
+  REQUIRE(rig.read());
+  CHECK(rig.client.native == 50 * mib);
+}
+
 TEST_CASE("words no honest client writes are refused by name") {
   const auto word = [](auto&& spoil) {
     Rig rig;
@@ -140,7 +151,7 @@ TEST_CASE("words no honest client writes are refused by name") {
   CHECK(word([](UpGpu& up) { up.phase = 0xf0; }) == "phase");
   CHECK(word([](UpGpu& up) { up.phase = pack(PhaseWord{7, Phase::drained}); }) == "phase");
   CHECK(word([](UpGpu& up) { up.resident = card + 1; }) == "resident");
-  CHECK(word([](UpGpu& up) { up.needed = ~0ull; }) == "needed");
+  CHECK(word([](UpGpu& up) { up.needed = card + 1; }) == "needed");
   CHECK(word([](UpGpu& up) { up.native = ~0ull; }) == "native");
   CHECK(word([](UpGpu& up) { up.first_pass_ns = ~0ull; }) == "first_pass_ns");
   CHECK(word([](UpGpu& up) { up.wants = ~0ull; }) == "accepted");
