@@ -371,6 +371,9 @@ TEST_CASE("no submission ever meets memory that is not there, whatever gate and 
 
 int main(int argc, char** argv) {
   doctest::Context doctest(argc, argv);
+  // A card of this run's own, gone with it.
+  const std::string card = "/dev/shm/lull-shim-test-" + std::to_string(::getpid());
+  (void)::setenv("LULL_SIM_POOL", card.c_str(), 1);
   FakeBroker the_broker;
   broker = &the_broker;
   CUdevice device;
@@ -380,5 +383,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "no driver: run with LD_LIBRARY_PATH naming the simulated one\n");
     return 1;
   }
-  return doctest.run();
+  const int result = doctest.run();
+  (void)::unlink(card.c_str());
+  return result;
 }
