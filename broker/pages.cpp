@@ -13,7 +13,6 @@ std::uint64_t load(const Word& word) {
   return word.load(std::memory_order_acquire);
 }  // pairs with the shim's release stores
 
-
 }  // namespace
 
 void DownWriter::gate(unsigned slot, GateWord word) { store(page_->gpu[slot].gate, pack(word)); }

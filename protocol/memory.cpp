@@ -31,7 +31,8 @@ Result<SharedMemory> make_shared_memory(const char* name, std::size_t bytes, Wri
 Status check_shared_memory(int fd, std::size_t bytes) {
   const int seals = ::fcntl(fd, F_GET_SEALS);
   if (seals < 0) return system_error("read seals of shared memory");
-  if ((seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW)) return Error{"shared memory not sealed"};
+  if ((seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW))
+    return Error{"shared memory not sealed"};
   struct stat status;
   if (::fstat(fd, &status) != 0) return system_error("fstat shared memory");
   if (static_cast<std::size_t>(status.st_size) != bytes) return Error{"shared memory of unexpected size"};

@@ -35,10 +35,10 @@ struct Hello {
   static constexpr std::size_t descriptors = 0;
   Header header;
   std::uint16_t major, minor;
-  std::uint32_t flags;    // HelloFlags
+  std::uint32_t flags;          // HelloFlags
   std::uint64_t backing_bytes;  // of arenas kept from an earlier broker; they count against the host budget
-  char tenant[64];        // LULL_TENANT, or "" (then the broker names it: container, unit, command)
-  char shim_version[32];  // for people
+  char tenant[64];              // LULL_TENANT, or "" (then the broker names it: container, unit, command)
+  char shim_version[32];        // for people
 };
 enum HelloFlags : std::uint32_t {
   hello_gang = 1,    // WORLD_SIZE > 1: this process is resident together with others

@@ -27,18 +27,18 @@ using Word32 = std::atomic<std::uint32_t>;
 
 // One GPU, broker → shim. Stores are release; the shim's loads are acquire.
 struct alignas(128) DownGpu {
-  Word gate;                  // pack(GateWord)
-  Word quota_plus_1;          // bytes the client may hold through Lull now; 0: no limit
-  Word admit_plus_1;          // bytes `needed` may reach (there is a place to evict them to); 0: no limit
-  Word32 drain_limit_us;      // != 0: armed; keep the queue on the device shorter than this, in microseconds
-  Word32 reason;              // Reason (protocol/reason.h), why gate and quota are as they are; for people only
+  Word gate;                    // pack(GateWord)
+  Word quota_plus_1;            // bytes the client may hold through Lull now; 0: no limit
+  Word admit_plus_1;            // bytes `needed` may reach (there is a place to evict them to); 0: no limit
+  Word32 drain_limit_us;        // != 0: armed; keep the queue on the device shorter than this, in microseconds
+  Word32 reason;                // Reason (protocol/reason.h), why gate and quota are as they are; for people only
   std::uint64_t pause_hint[2];  // reserved for a word written by the kernel when a packet arrives; must be 0
   std::uint64_t reserved[9];    // must be 0
 };
 
 struct alignas(4096) DownPage {
-  Word32 wake;             // futex word (shared): raised after every change to this page, then all waiters are woken
-  Word32 restarting;       // != 0: the broker has announced a restart; wait longer before going on without it
+  Word32 wake;        // futex word (shared): raised after every change to this page, then all waiters are woken
+  Word32 restarting;  // != 0: the broker has announced a restart; wait longer before going on without it
   std::uint64_t reserved[15];
   DownGpu gpu[max_gpus];
 };

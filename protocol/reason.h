@@ -4,22 +4,22 @@
 
 namespace lull {
 
-#define LULL_REASONS(X)                                                                 \
-  X(none, "nothing decided yet")                                                        \
-  X(only_tenant, "nobody else wants the card")                                          \
-  X(fits_beside, "everything fits together")                                            \
-  X(request, "a request waits for a service")                                           \
-  X(maybe_request, "a packet arrived; not known yet whether it leads to GPU work")      \
-  X(loading, "a service is starting")                                                   \
-  X(lingering, "a request has just ended; another may follow")                          \
-  X(lull, "no request wants the card")                                                  \
-  X(higher_class, "a tenant of a higher class has the card")                            \
-  X(peer_turn, "another tenant of the same class has its turn")                         \
-  X(exit_grace, "a signal waits behind the gate; the program may finish")               \
-  X(draining, "work on the card has to finish first")                                   \
-  X(evicting, "memory is on its way out")                                               \
-  X(restoring, "memory is on its way back")                                             \
-  X(overdue, "work on the card did not finish in time; let go and tried again later")   \
+#define LULL_REASONS(X)                                                               \
+  X(none, "nothing decided yet")                                                      \
+  X(only_tenant, "nobody else wants the card")                                        \
+  X(fits_beside, "everything fits together")                                          \
+  X(request, "a request waits for a service")                                         \
+  X(maybe_request, "a packet arrived; not known yet whether it leads to GPU work")    \
+  X(loading, "a service is starting")                                                 \
+  X(lingering, "a request has just ended; another may follow")                        \
+  X(lull, "no request wants the card")                                                \
+  X(higher_class, "a tenant of a higher class has the card")                          \
+  X(peer_turn, "another tenant of the same class has its turn")                       \
+  X(exit_grace, "a signal waits behind the gate; the program may finish")             \
+  X(draining, "work on the card has to finish first")                                 \
+  X(evicting, "memory is on its way out")                                             \
+  X(restoring, "memory is on its way back")                                           \
+  X(overdue, "work on the card did not finish in time; let go and tried again later") \
   X(does_not_fit, "needs more than the card can give")
 
 enum class Reason : std::uint32_t {

@@ -16,8 +16,8 @@ inline Error system_error(const char* what) { return {what, errno}; }
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}           // NOLINT: conversion is the point
-  Result(Error error) : error_(error) {}                  // NOLINT
+  Result(T value) : value_(std::move(value)) {}  // NOLINT: conversion is the point
+  Result(Error error) : error_(error) {}         // NOLINT
   explicit operator bool() const { return value_.has_value(); }
   T& operator*() { return *value_; }
   const T& operator*() const { return *value_; }

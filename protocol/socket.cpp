@@ -42,7 +42,8 @@ Result<Fd> listen_at(const char* path, unsigned mode) {
   (void)::unlink(path);  // a socket file whose owner is gone; if it cannot be removed, bind says so
   auto fd = make_socket();
   if (!fd) return fd;
-  if (::bind(fd->get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) return system_error("bind");
+  if (::bind(fd->get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0)
+    return system_error("bind");
   if (::chmod(path, mode) != 0) return system_error("chmod socket");
   if (::listen(fd->get(), 128) != 0) return system_error("listen");
   return fd;

@@ -24,7 +24,8 @@ struct Packet {
 
 // All are non-blocking and close-on-exec. Errors carry errno; EAGAIN means "not now".
 Result<Fd> connect_to(const char* path);
-Result<Fd> listen_at(const char* path, unsigned mode);  // EADDRINUSE when a live peer listens there; a dead one's file is replaced
+Result<Fd> listen_at(const char* path,
+                     unsigned mode);  // EADDRINUSE when a live peer listens there; a dead one's file is replaced
 Status send_packet(int socket, std::span<const std::byte> bytes, std::span<const int> fds = {});
 Result<Packet> receive_packet(int socket);
 

@@ -36,11 +36,11 @@ std::optional<GateWord> parse_gate(std::uint64_t untrusted);
 enum class Phase : std::uint8_t { running = 0, draining, drained, moving, ready, overdue };
 enum class Overdue : std::uint8_t {
   none = 0,
-  thread_inside,  // a thread has not returned from a driver call it made before the gate closed
-  stream_busy,    // a kernel or copy is still running
-  capture_open,   // a stream capture is open: touching memory would invalidate it
-  no_backing,     // the broker has not given enough host memory to evict to
-  copy_failed,    // the driver refused or failed a copy; the data stays where it is
+  thread_inside,     // a thread has not returned from a driver call it made before the gate closed
+  stream_busy,       // a kernel or copy is still running
+  capture_open,      // a stream capture is open: touching memory would invalidate it
+  no_backing,        // the broker has not given enough host memory to evict to
+  copy_failed,       // the driver refused or failed a copy; the data stays where it is
   no_device_memory,  // restore: the card has no room yet, whatever the quota says
 };
 

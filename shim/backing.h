@@ -1,5 +1,5 @@
-// shim/backing.h: host memory to evict to. The broker makes and pre-touches it (arenas); the mover registers it with the
-// driver ahead of need; places in it are handed out in granules. Thread-safe.
+// shim/backing.h: host memory to evict to. The broker makes and pre-touches it (arenas); the mover registers it with
+// the driver ahead of need; places in it are handed out in granules. Thread-safe.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -15,7 +15,7 @@ void register_arenas();
 
 std::byte* take(std::uint64_t bytes);  // null: not enough
 void give(std::byte* place, std::uint64_t bytes);
-std::uint64_t total_bytes();           // of all arenas, registered or not
-bool unregistered();                   // an arena waits for register_arenas()
+std::uint64_t total_bytes();  // of all arenas, registered or not
+bool unregistered();          // an arena waits for register_arenas()
 
 }  // namespace lull::backing

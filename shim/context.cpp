@@ -14,7 +14,8 @@ CUresult noted(CUresult result, CUcontext* context) {
   return result;
 }
 
-// cuMemCreate memory does not go with its context, but the program's cuMemAlloc memory does; ours has to do as it would.
+// cuMemCreate memory does not go with its context, but the program's cuMemAlloc memory does; ours has to do as it
+// would.
 void forget(CUcontext context) {
   process::forget_context(context);
   residency::forget_context(context);

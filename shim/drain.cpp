@@ -29,7 +29,8 @@ class Attempt {
   bool until(Overdue reason, Done done) {
     for (unsigned round = 0; !done(); ++round) {
       if (mover::wanted_to_rest()) return fail(Outcome::gate_changed, Overdue::none);
-      if (process::down().gpu[slot_].gate.load(std::memory_order_acquire) != word_) return fail(Outcome::gate_changed, Overdue::none);
+      if (process::down().gpu[slot_].gate.load(std::memory_order_acquire) != word_)
+        return fail(Outcome::gate_changed, Overdue::none);
       if (monotonic_ns() > deadline_) return fail(Outcome::overdue, reason);
       const timespec pause{0, round < 20 ? 20'000 : 200'000};
       (void)::nanosleep(&pause, nullptr);
@@ -59,8 +60,8 @@ CUevent free_event(CUcontext context) {
   return markers.push({context, event, true}) ? event : nullptr;
 }
 
-// One event on every lane. The lock keeps streams from being destroyed, and captures from beginning, meanwhile. False: one
-// had begun already, and an event would have fallen into it.
+// One event on every lane. The lock keeps streams from being destroyed, and captures from beginning, meanwhile. False:
+// one had begun already, and an event would have fallen into it.
 bool mark_lanes() {
   for (Marker& marker : markers) marker.pending = false;
   const Locked locked(process::lanes_mutex());
@@ -69,7 +70,8 @@ bool mark_lanes() {
     const Current current(lane.context);
     if (!current) continue;
     const CUevent event = free_event(lane.context);
-    if (event) (void)real::cuEventRecord(event, lane.stream);  // a lane that cannot be marked: the synchronise covers it
+    if (event)
+      (void)real::cuEventRecord(event, lane.stream);  // a lane that cannot be marked: the synchronise covers it
   }
   return true;
 }

@@ -24,7 +24,8 @@ bool exists(const char* path) { return ::access(path, F_OK) == 0; }
 
 // Tools that sit below us or need the driver as it is.
 const char* foreign_tool() {
-  for (const char* name : {"CUDA_INJECTION64_PATH", "NVTX_INJECTION64_PATH", "CUDA_LAUNCH_BLOCKING", "CUDA_MPS_PIPE_DIRECTORY"})
+  for (const char* name :
+       {"CUDA_INJECTION64_PATH", "NVTX_INJECTION64_PATH", "CUDA_LAUNCH_BLOCKING", "CUDA_MPS_PIPE_DIRECTORY"})
     if (get(name)) return name;
   return nullptr;
 }

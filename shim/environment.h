@@ -11,8 +11,8 @@ namespace lull {
 struct Environment {
   bool opted_in = false;
   bool log = false;
-  bool native = false;        // LULL_IPC=native: allocate as the driver does; the process can be paused, not evicted
-  bool gang = false;          // WORLD_SIZE > 1
+  bool native = false;  // LULL_IPC=native: allocate as the driver does; the process can be paused, not evicted
+  bool gang = false;    // WORLD_SIZE > 1
   Class klass = Class::training;
   const char* why_inert = "";  // for people, when not opted in
   char tenant[64] = "";
@@ -23,7 +23,8 @@ struct Environment {
 const Environment& environment();
 inline bool opted_in() { return environment().opted_in; }
 
-// From now on this process is not managed (a namespace or a condition the shim cannot follow). Any thread, once is enough.
+// From now on this process is not managed (a namespace or a condition the shim cannot follow). Any thread, once is
+// enough.
 void declare_unmanaged(const char* why);
 
 }  // namespace lull

@@ -1,10 +1,10 @@
 #include "shim/gate.h"
 
-#include <csignal>
 #include <linux/membarrier.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <csignal>
 
 #include "shim/environment.h"
 #include "shim/futex.h"
@@ -148,13 +148,13 @@ Entry* Pass::first_entry() {
 void Pass::wait(CUstream stream, std::uintptr_t here) {
   bool told = false, met_closed_gate = false, signalled = false;
   Closed told_of{};  // the closing the broker was told of
-  GilRelease gil;  // gives the interpreter's lock up while this thread waits, if it holds it
+  GilRelease gil;    // gives the interpreter's lock up while this thread waits, if it holds it
   for (;;) {
     std::atomic_thread_fence(std::memory_order_seq_cst);  // between the entry word and what follows
     const std::uint32_t wake = process::down().wake.load(std::memory_order_acquire);
-    const auto slot = closed_slot();                                                     // first the gates,
-    const std::uint32_t seen = private_word->load(std::memory_order_acquire);            // then the hold
-    if (seen == 0) break;                                                                // a forked child
+    const auto slot = closed_slot();                                           // first the gates,
+    const std::uint32_t seen = private_word->load(std::memory_order_acquire);  // then the hold
+    if (seen == 0) break;                                                      // a forked child
     if (!slot && !(seen & hold)) break;
     if (capture::capturing(stream)) return;  // executes nothing; blocking inside a capture would break the program
     entry_->inside.store(outer_, std::memory_order_release);

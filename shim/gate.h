@@ -8,13 +8,13 @@
 //   4. anything but "active, no hold, gate not closed": step back out, wait in wait(), begin again
 //   5. the driver call; then mark the thread as out
 //
-// The order of 2 and 3 matters: the mover sets the hold and then sees the gate still closed before it unmaps anything; who
-// finds the gate open has come later, and finds the hold.
+// The order of 2 and 3 matters: the mover sets the hold and then sees the gate still closed before it unmaps anything;
+// who finds the gate open has come later, and finds the hold.
 //
 // Steps 1 and 2-3 are ordered by the other side: whoever closes (the mover, before it looks at entry words) issues a
 // membarrier, so the fast path needs no fence. Entry words live in an array that is never freed: a thread may die or
-// longjmp out of a driver call; a word whose frame is gone is recognised by its address, one whose thread is gone by its
-// thread id. Where membarrier is missing, the private word asks for the slow path, which has the fence.
+// longjmp out of a driver call; a word whose frame is gone is recognised by its address, one whose thread is gone by
+// its thread id. Where membarrier is missing, the private word asks for the slow path, which has the fence.
 //
 // The private word lies in a page that a forked child finds zeroed, and zero means: pass, this process is not ours.
 #pragma once
@@ -33,9 +33,9 @@ enum Private : std::uint32_t {
 };
 
 struct alignas(64) Entry {
-  std::atomic<std::uintptr_t> inside;       // address of the frame that is in a driver call; 0: out
-  std::atomic<std::uint64_t> submissions;   // written by its thread alone
-  std::atomic<std::int32_t> thread;         // owner's thread id; 0: free
+  std::atomic<std::uintptr_t> inside;      // address of the frame that is in a driver call; 0: out
+  std::atomic<std::uint64_t> submissions;  // written by its thread alone
+  std::atomic<std::int32_t> thread;        // owner's thread id; 0: free
 };
 
 // Constant after the first activation; before it they point to words that read "dormant" and "unmanaged".
@@ -88,7 +88,7 @@ bool prepare(const Word* first_gate);
 void set(Private bits);
 void clear(Private bits);  // wakes whoever waits for it
 bool holds();
-void abandon();            // never gate again: the process turned out to be one the shim cannot follow
+void abandon();  // never gate again: the process turned out to be one the shim cannot follow
 bool is_abandoned();
 
 // After closing: whether every thread has been seen outside since. The caller has called barrier() after the close.

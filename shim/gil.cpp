@@ -1,8 +1,7 @@
 #include "shim/gil.h"
 
-
-#include "shim/environment.h"
 #include "shim/dl.h"
+#include "shim/environment.h"
 
 namespace lull {
 namespace {

@@ -1,8 +1,8 @@
 // shim/glibc.h: included ahead of every file of the shim, so that it loads where glibc is 2.28.
 //
-// A function that glibc has given a newer version is bound to its oldest one. What 2.28 does not have at all must not be
-// used; tests/interpose checks the library. Met so far: gettid, close_range, pidfd_open (use syscall()), stat, fstat and
-// lstat (use statx), pthread_cond_clockwait, pthread_mutex_clocklock, arc4random, strerrorname_np.
+// A function that glibc has given a newer version is bound to its oldest one. What 2.28 does not have at all must not
+// be used; tests/interpose checks the library. Met so far: gettid, close_range, pidfd_open (use syscall()), stat, fstat
+// and lstat (use statx), pthread_cond_clockwait, pthread_mutex_clocklock, arc4random, strerrorname_np.
 #pragma once
 
 #if defined(__x86_64__)

@@ -1,5 +1,5 @@
-// shim/handlers.h: what the shim does instead of, or around, a driver function. Each has exactly the driver's signature and
-// is named in hooks.def; a process that is not active gets the plain driver call.
+// shim/handlers.h: what the shim does instead of, or around, a driver function. Each has exactly the driver's signature
+// and is named in hooks.def; a process that is not active gets the plain driver call.
 #pragma once
 #include <cstddef>
 
@@ -9,7 +9,8 @@ namespace lull {
 
 namespace memory {
 CUresult alloc(CUdeviceptr* base, std::size_t bytes);
-CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, std::size_t height, unsigned element_bytes);
+CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, std::size_t height,
+                     unsigned element_bytes);
 CUresult free(CUdeviceptr base);
 CUresult retain_handle(CUmemGenericAllocationHandle* handle, void* address);
 CUresult ipc_get_handle(CUipcMemHandle* handle, CUdeviceptr base);
@@ -44,7 +45,7 @@ CUresult destroy(CUstream stream);
 
 // Counted, so that nothing of ours disturbs a capture. One body for each revision and flavour: capture::begin<real::X>.
 namespace capture {
-void began();          // waits for a drain that is placing its events, which would fall into the capture
+void began();  // waits for a drain that is placing its events, which would fall into the capture
 CUresult begun(CUresult result);
 void ended();
 bool capturing(CUstream stream);  // an invalidated capture counts until it is ended

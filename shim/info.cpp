@@ -14,9 +14,10 @@ CUresult answer(void* data, T value) {
   return CUDA_SUCCESS;
 }
 
-// What the driver would say of cuMemAlloc memory, from our own table: the driver sees chunks and reservations, and while
-// the memory is evicted it sees nothing.
-std::optional<CUresult> own_attribute(const ledger::Allocation& a, void* data, CUpointer_attribute attribute, CUdeviceptr at) {
+// What the driver would say of cuMemAlloc memory, from our own table: the driver sees chunks and reservations, and
+// while the memory is evicted it sees nothing.
+std::optional<CUresult> own_attribute(const ledger::Allocation& a, void* data, CUpointer_attribute attribute,
+                                      CUdeviceptr at) {
   switch (attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT: return answer(data, a.context);
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE: return answer(data, static_cast<unsigned>(CU_MEMORYTYPE_DEVICE));
@@ -73,7 +74,8 @@ CUresult pointer_attribute(void* data, CUpointer_attribute attribute, CUdevicept
 CUresult pointer_attributes(unsigned count, CUpointer_attribute* attributes, void** data, CUdeviceptr pointer) {
   const auto allocation = gate::active_now() && attributes && data ? ledger::find(pointer) : std::nullopt;
   if (!allocation) return real::cuPointerGetAttributes(count, attributes, data, pointer);
-  // The driver's own answers first, for what we do not know; ours over them. It reports absent facts as success and zero.
+  // The driver's own answers first, for what we do not know; ours over them. It reports absent facts as success and
+  // zero.
   (void)real::cuPointerGetAttributes(count, attributes, data, pointer);
   for (unsigned i = 0; i < count; ++i)
     if (data[i]) {

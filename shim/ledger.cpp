@@ -30,7 +30,7 @@ Card cards[max_gpus];
 bool moving_now = false;
 Vector<Allocation*> deferred;
 
-constexpr std::uint64_t small_limit = 1ull << 20;   // smaller blocks share chunks with their like
+constexpr std::uint64_t small_limit = 1ull << 20;  // smaller blocks share chunks with their like
 constexpr std::uint64_t medium_limit = 64ull << 20;
 constexpr std::uint64_t small_alignment = 512, medium_alignment = 64 << 10;
 

@@ -6,8 +6,9 @@
 //
 //   chunk:  present ──evict──▶ leaving ──copied, unmapped──▶ absent ──restore──▶ coming ──copied──▶ present
 //
-// `needed` is the sum of all chunks, `resident` of those that are not absent. The hold of the gate is set exactly while a
-// chunk is absent or coming, or the mover is taking chunks away. All functions take the ledger's lock themselves unless they ask for a Locked.
+// `needed` is the sum of all chunks, `resident` of those that are not absent. The hold of the gate is set exactly while
+// a chunk is absent or coming, or the mover is taking chunks away. All functions take the ledger's lock themselves
+// unless they ask for a Locked.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -28,8 +29,8 @@ struct Chunk {
   std::uint64_t bytes;
   CUmemGenericAllocationHandle handle;
   Where where;
-  bool written;   // false: its content was never there, so coming back needs no copy
-  bool doomed;    // freed by the program while the mover works on it; the mover drops it
+  bool written;     // false: its content was never there, so coming back needs no copy
+  bool doomed;      // freed by the program while the mover works on it; the mover drops it
   std::byte* host;  // backing, while leaving, absent or coming; null: none
 };
 
@@ -37,7 +38,7 @@ struct Region {
   unsigned slot;
   CUdeviceptr base;
   std::uint64_t bytes;
-  bool shared;       // blocks of several allocations; `free_blocks` says what is unused
+  bool shared;                // blocks of several allocations; `free_blocks` says what is unused
   std::uint64_t block_limit;  // shared: largest block it takes
   Extents free_blocks;
   Vector<Chunk*> chunks;
@@ -49,8 +50,8 @@ struct Allocation {
   std::uint64_t span;   // as taken from the region
   Region* region;
   CUcontext context;
-  std::uint64_t id;     // never reused
-  bool freed;           // by the program; the memory is still to be given back
+  std::uint64_t id;  // never reused
+  bool freed;        // by the program; the memory is still to be given back
 };
 
 Mutex& mutex();
@@ -72,11 +73,11 @@ Sizes sizes(unsigned slot);
 
 // For the mover.
 Vector<Chunk*>& chunks(const Locked&, unsigned slot);
-void note_moved(const Locked&, Chunk&, Where to);   // changes the state, the sums, the hold, and publishes
-void drop(const Locked&, Chunk&);                   // gives a doomed chunk's memory back
-void set_moving(bool moving);                       // holds the gate while the mover takes memory away
+void note_moved(const Locked&, Chunk&, Where to);  // changes the state, the sums, the hold, and publishes
+void drop(const Locked&, Chunk&);                  // gives a doomed chunk's memory back
+void set_moving(bool moving);                      // holds the gate while the mover takes memory away
 void publish_quota_seen(unsigned slot, std::uint64_t quota_plus_1);
-void publish_all();                                 // everything, into a new page
+void publish_all();  // everything, into a new page
 
 inline constexpr std::uint64_t granule = 2ull << 20;
 std::uint64_t chunk_bytes(unsigned slot);

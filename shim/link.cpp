@@ -41,8 +41,8 @@ std::atomic<std::uint64_t> met_at{0};  // when the present session was opened; 0
 int signals = -1;
 int next_try_ms = retry_ms;  // longer after a refusal; "never" is a minute, because the next broker may think otherwise
 
-// Everything of the host leaves this thread's own table (but standard error, if LULL_LOG wants it): an inherited pipe end
-// kept open here would keep its reader waiting for ever.
+// Everything of the host leaves this thread's own table (but standard error, if LULL_LOG wants it): an inherited pipe
+// end kept open here would keep its reader waiting for ever.
 void leave_descriptors() {
   if (::syscall(SYS_close_range, 3u, ~0u, close_range_unshare) == 0) {
     for (int fd = 0; fd < 3; ++fd)
@@ -121,7 +121,8 @@ class Session {
     if (const auto* arena = std::get_if<Arena>(&*message)) return accept(*arena, *packet);
     if (const auto* refused = std::get_if<Refused>(&*message)) {
       log::line("the broker refused this process: %s", refused->sentence);
-      next_try_ms = refused->retry_ms ? static_cast<int>(refused->retry_ms < 60'000 ? refused->retry_ms : 60'000) : 60'000;
+      next_try_ms =
+          refused->retry_ms ? static_cast<int>(refused->retry_ms < 60'000 ? refused->retry_ms : 60'000) : 60'000;
       return false;
     }
     return true;
@@ -152,7 +153,8 @@ class Session {
       attach.slot = slot;
       CUuuid uuid;
       std::size_t total = 0;
-      if (!uuid_of(slot, uuid) || real::cuDeviceTotalMem_v2(&total, static_cast<CUdevice>(slot)) != CUDA_SUCCESS) continue;
+      if (!uuid_of(slot, uuid) || real::cuDeviceTotalMem_v2(&total, static_cast<CUdevice>(slot)) != CUDA_SUCCESS)
+        continue;
       std::memcpy(attach.uuid, uuid.bytes, sizeof attach.uuid);
       attach.total_bytes = total;
       if (send_message(socket_.get(), attach)) announced_ |= 1u << slot;

@@ -1,6 +1,6 @@
 // shim/link.h: the thread that talks to the broker. It has a descriptor table of its own: a program that closes every
-// descriptor loses nothing, and nothing of ours lands in its files. Others wake it by a signal directed at it alone, which
-// it keeps blocked and reads from a signalfd.
+// descriptor loses nothing, and nothing of ours lands in its files. Others wake it by a signal directed at it alone,
+// which it keeps blocked and reads from a signalfd.
 #pragma once
 #include <csignal>
 #include <cstdint>

@@ -7,7 +7,7 @@ namespace lull {
 class Mutex {
  public:
   constexpr Mutex() = default;
-  void lock() { (void)pthread_mutex_lock(&mutex_); }    // cannot fail for a normal mutex
+  void lock() { (void)pthread_mutex_lock(&mutex_); }  // cannot fail for a normal mutex
   bool try_lock() { return pthread_mutex_trylock(&mutex_) == 0; }
   void unlock() { (void)pthread_mutex_unlock(&mutex_); }
 

@@ -1,8 +1,8 @@
 #include "shim/log.h"
 
+#include <unistd.h>
 #include <cstdarg>
 #include <cstdio>
-#include <unistd.h>
 
 #include "shim/environment.h"
 

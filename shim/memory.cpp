@@ -13,7 +13,8 @@ constexpr std::size_t pitch_alignment = 512;  // satisfies cuMemcpy2D and textur
 // The GPU to allocate on, if this process is ours to manage.
 std::optional<unsigned> managed_slot(CUcontext& context) {
   if (environment().native || !process::activate()) return std::nullopt;
-  if (real::cuCtxGetCurrent(&context) != CUDA_SUCCESS || !context) return std::nullopt;  // the driver has the right error
+  if (real::cuCtxGetCurrent(&context) != CUDA_SUCCESS || !context)
+    return std::nullopt;  // the driver has the right error
   return process::slot_of_current();
 }
 
@@ -32,7 +33,8 @@ CUresult alloc(CUdeviceptr* base, std::size_t bytes) {
   return ledger::allocate(*slot, context, bytes, base);
 }
 
-CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, std::size_t height, unsigned element_bytes) {
+CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, std::size_t height,
+                     unsigned element_bytes) {
   CUcontext context = nullptr;
   const auto slot = managed_slot(context);
   const bool usual = element_bytes == 4 || element_bytes == 8 || element_bytes == 16;
@@ -48,19 +50,22 @@ CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, s
 CUresult free(CUdeviceptr base) {
   if (!gate::active_now()) return real::cuMemFree_v2(base);
   const auto allocation = ledger::find(base);
-  if (!allocation || allocation->base != base) return real::cuMemFree_v2(base);  // not ours, or an error of the program's
+  if (!allocation || allocation->base != base)
+    return real::cuMemFree_v2(base);                                     // not ours, or an error of the program's
   if (process::captures_open() > 0) return ledger::release_later(base);  // waiting would break the capture
   wait_as_the_driver_would(allocation->context);
   return ledger::release(base);
 }
 
-// Libraries take success to mean "memory the program made by cuMemCreate" and change their ways; cuMemAlloc memory refuses.
+// Libraries take success to mean "memory the program made by cuMemCreate" and change their ways; cuMemAlloc memory
+// refuses.
 CUresult retain_handle(CUmemGenericAllocationHandle* handle, void* address) {
   if (gate::active_now() && ledger::find(reinterpret_cast<CUdeviceptr>(address))) return CUDA_ERROR_INVALID_VALUE;
   return real::cuMemRetainAllocationHandle(handle, address);
 }
 
-// Exported memory could never move again. LULL_IPC=native makes a process's allocations the driver's own, and this work.
+// Exported memory could never move again. LULL_IPC=native makes a process's allocations the driver's own, and this
+// work.
 CUresult ipc_get_handle(CUipcMemHandle* handle, CUdeviceptr base) {
   if (gate::active_now() && ledger::find(base)) return CUDA_ERROR_NOT_SUPPORTED;
   return real::cuIpcGetMemHandle(handle, base);

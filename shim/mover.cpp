@@ -1,9 +1,9 @@
 #include "shim/mover.h"
 
+#include <pthread.h>
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
-#include <pthread.h>
 
 #include "shim/backing.h"
 #include "shim/clock.h"
@@ -28,11 +28,11 @@ std::atomic<bool> started{false};
 std::atomic<int> resters{0};
 
 struct Progress {
-  std::uint64_t drained_word = 0;    // gate word for which the drain has been proven; 0: none
-  std::uint64_t overdue_word = 0;    // gate word whose drain failed
-  std::uint64_t retry_ns = 0;        // not before, unless the broker says something new
+  std::uint64_t drained_word = 0;                            // gate word for which the drain has been proven; 0: none
+  std::uint64_t overdue_word = 0;                            // gate word whose drain failed
+  std::uint64_t retry_ns = 0;                                // not before, unless the broker says something new
   std::uint64_t gate_word = 0, quota_word = 0, backing = 0;  // as of the last look
-  std::uint64_t phase = 0;           // last published
+  std::uint64_t phase = 0;                                   // last published
   unsigned random = 1;
 };
 Progress progress[max_gpus];
@@ -104,8 +104,8 @@ bool room_for_all(unsigned slot) {
   return free >= sizes.needed - sizes.resident;
 }
 
-// Stuck half-way: everything out again. What cannot leave stays and is tried again. The hold stands from before the drain,
-// because the program may free what is absent meanwhile, and nothing else keeps its threads back.
+// Stuck half-way: everything out again. What cannot leave stays and is tried again. The hold stands from before the
+// drain, because the program may free what is absent meanwhile, and nothing else keeps its threads back.
 void evict_whole(unsigned slot, std::uint64_t word) {
   ledger::set_moving(true);
   if (drain::wait(slot, word, monotonic_ns() + drain_deadline_ns).outcome == drain::Outcome::drained)
@@ -170,7 +170,8 @@ void* run(void*) {
     }
     std::uint64_t pause = recheck_ns;
     for (const Progress& p : progress)
-      if (const std::uint64_t now = monotonic_ns(); p.retry_ns > now && p.retry_ns - now < pause) pause = p.retry_ns - now;
+      if (const std::uint64_t now = monotonic_ns(); p.retry_ns > now && p.retry_ns - now < pause)
+        pause = p.retry_ns - now;
     (void)futex::wait(process::down().wake, wake, pause, futex::Scope::shared);
   }
   return nullptr;

@@ -1,9 +1,9 @@
 #include "shim/process.h"
 
-#include <csignal>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <csignal>
 
 #include <ctime>
 
@@ -142,7 +142,8 @@ void note_context(CUcontext context) {
   }
   {
     const Locked locked(the_lanes_mutex);
-    (void)the_lanes.push({context, nullptr, slot});  // without memory for it the context synchronise still covers the lane
+    (void)the_lanes.push(
+        {context, nullptr, slot});  // without memory for it the context synchronise still covers the lane
   }
   attach(slot);
 }
@@ -218,10 +219,12 @@ void tell_wants(std::optional<unsigned> slot) {
 }
 
 void tell_interrupted(unsigned slot) {
-  struct sigaction term{}, interrupt{};
-  const bool handled = (::sigaction(SIGTERM, nullptr, &term) == 0 && term.sa_handler != SIG_DFL && term.sa_handler != SIG_IGN) ||
-                       (::sigaction(SIGINT, nullptr, &interrupt) == 0 && interrupt.sa_handler != SIG_DFL &&
-                        interrupt.sa_handler != SIG_IGN);
+  struct sigaction term {
+  }, interrupt{};
+  const bool handled =
+      (::sigaction(SIGTERM, nullptr, &term) == 0 && term.sa_handler != SIG_DFL && term.sa_handler != SIG_IGN) ||
+      (::sigaction(SIGINT, nullptr, &interrupt) == 0 && interrupt.sa_handler != SIG_DFL &&
+       interrupt.sa_handler != SIG_IGN);
   if (!handled) return;  // a program that would not act on the signal gains nothing from a turn
   up().gpu[slot].interrupted.fetch_add(1, std::memory_order_release);
   kick_link();

@@ -1,8 +1,8 @@
 // shim/process.h: what this process is to Lull: dormant, active, managed; its pages; the GPUs and contexts it uses.
 //
-// A process is dormant until it makes a context or allocates. activate() then maps the pages (zeroes at first, which read
-// "unmanaged"), and starts the link; the mover starts with the first context. When a broker is met, its page is mapped
-// over the zeroes at the same address; when it is lost for longer than the grace time, zeroes again.
+// A process is dormant until it makes a context or allocates. activate() then maps the pages (zeroes at first, which
+// read "unmanaged"), and starts the link; the mover starts with the first context. When a broker is met, its page is
+// mapped over the zeroes at the same address; when it is lost for longer than the grace time, zeroes again.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -32,18 +32,22 @@ std::optional<std::uint64_t> admitted(unsigned slot);
 void note_current_context();
 void note_context(CUcontext);
 void forget_context(CUcontext);
-CUcontext working_context(unsigned slot);      // any live one on that GPU; null: none
+CUcontext working_context(unsigned slot);  // any live one on that GPU; null: none
 std::optional<unsigned> slot_of(CUcontext);
-std::optional<unsigned> slot_of_current();     // GPU of the calling thread's context
+std::optional<unsigned> slot_of_current();  // GPU of the calling thread's context
 
 // Streams and captures the drain must know.
-void note_stream(CUstream);                    // non-blocking ones; the legacy stream's event covers the rest
+void note_stream(CUstream);  // non-blocking ones; the legacy stream's event covers the rest
 void forget_stream(CUstream);
 int captures_open();
 void capture_began();
 void capture_ended();
 
-struct Lane { CUcontext context; CUstream stream; unsigned slot; };  // stream null: the context's legacy stream
+struct Lane {
+  CUcontext context;
+  CUstream stream;
+  unsigned slot;
+};  // stream null: the context's legacy stream
 // Every lane work may still run in. Held under lanes_mutex(), which keeps streams from being destroyed meanwhile.
 Mutex& lanes_mutex();
 const Vector<Lane>& lanes(const class Locked&);
@@ -57,9 +61,12 @@ void tell_passed(bool met_closed_gate);
 void publish(Word& word, std::uint64_t value);
 
 // For the link alone.
-struct Management { bool connected; bool restarting; };
-void map_pages(int down_fd, int up_fd);        // over what is there
-void release_gates();                          // zeroes over the down page: unmanaged
-void handshake_over();                         // whoever waits in activation goes on
+struct Management {
+  bool connected;
+  bool restarting;
+};
+void map_pages(int down_fd, int up_fd);  // over what is there
+void release_gates();                    // zeroes over the down page: unmanaged
+void handshake_over();                   // whoever waits in activation goes on
 
 }  // namespace lull::process

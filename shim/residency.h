@@ -1,8 +1,8 @@
 // shim/residency.h: moves chunks between device and host, at the same addresses. The mover's thread only.
 //
-// Rules: nothing is unmapped before its copy has finished without error; a restore that fails keeps the host copy and the
-// hold; one stream a direction, several copies in flight; the quota is read again before every chunk, so a cancelled
-// eviction stops within the copies in flight.
+// Rules: nothing is unmapped before its copy has finished without error; a restore that fails keeps the host copy and
+// the hold; one stream a direction, several copies in flight; the quota is read again before every chunk, so a
+// cancelled eviction stops within the copies in flight.
 #pragma once
 #include "protocol/words.h"
 #include "shim/real.h"

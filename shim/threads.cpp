@@ -1,7 +1,7 @@
 #include "shim/threads.h"
 
-#include <csignal>
 #include <pthread.h>
+#include <csignal>
 
 namespace lull::threads {
 

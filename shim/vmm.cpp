@@ -10,7 +10,8 @@ CUresult map(ledger::Chunk& chunk) {
   properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, static_cast<int>(chunk.region->slot)};
   int rdma = 0;  // as cuMemAlloc memory would be, so that libraries take the paths they would take
   if (real::cuDeviceGetAttribute(&rdma, CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,
-                                 properties.location.id) == CUDA_SUCCESS && rdma)
+                                 properties.location.id) == CUDA_SUCCESS &&
+      rdma)
     properties.allocFlags.gpuDirectRDMACapable = 1;
   CUmemAccessDesc access{properties.location, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
   CUresult result = real::cuMemCreate(&chunk.handle, chunk.bytes, &properties, 0);

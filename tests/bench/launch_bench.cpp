@@ -46,7 +46,8 @@ class Probe {
  public:
   Probe(const Paths& paths, const char* mode) {
     int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw std::runtime_error("cannot make a socketpair");
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+      throw std::runtime_error("cannot make a socketpair");
     line_ = Fd(ends[0]);
     const Fd theirs(ends[1]);
     pid_ = ::fork();
@@ -106,7 +107,8 @@ siginfo_t await_stop(int pid) {
 // counted too, alike for both kinds of call.
 int steps_to_next_signal(int pid) {
   for (int steps = 0;; ++steps) {
-    if (::ptrace(PTRACE_SINGLESTEP, pid, nullptr, nullptr) != 0) throw std::runtime_error("cannot single-step the probe");
+    if (::ptrace(PTRACE_SINGLESTEP, pid, nullptr, nullptr) != 0)
+      throw std::runtime_error("cannot single-step the probe");
     if (await_stop(pid).si_code == SI_TKILL) return steps;
   }
 }
@@ -114,7 +116,8 @@ int steps_to_next_signal(int pid) {
 Cost instructions(const Paths& paths) {
   Probe probe(paths, "step");
   probe.open_gate_and_start();
-  if (await_stop(probe.pid()).si_code != SI_TKILL) throw std::runtime_error("the probe stopped before its first signal");
+  if (await_stop(probe.pid()).si_code != SI_TKILL)
+    throw std::runtime_error("the probe stopped before its first signal");
   std::vector<double> through_shim, direct;
   for (int i = 0; i < 5; ++i) {  // as often as the probe does
     through_shim.push_back(steps_to_next_signal(probe.pid()));

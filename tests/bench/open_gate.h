@@ -1,4 +1,5 @@
-// tests/bench/open_gate.h: a broker that manages one client and leaves its gate open: the state a launch is measured in.
+// tests/bench/open_gate.h: a broker that manages one client and leaves its gate open: the state a launch is measured
+// in.
 #pragma once
 #include <string>
 

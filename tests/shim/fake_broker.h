@@ -1,4 +1,5 @@
-// tests/shim/fake_broker.h: the other side of one shim, moved by hand: a test sets gate and quota and reads the answers.
+// tests/shim/fake_broker.h: the other side of one shim, moved by hand: a test sets gate and quota and reads the
+// answers.
 #pragma once
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -38,7 +39,8 @@ class FakeBroker {
  public:
   FakeBroker() {
     must(::mkdtemp(folder_) != nullptr);
-    for (const char* part : {"/training", "/training/socket"}) must(::mkdir((folder_ + std::string(part)).c_str(), 0755) == 0);
+    for (const char* part : {"/training", "/training/socket"})
+      must(::mkdir((folder_ + std::string(part)).c_str(), 0755) == 0);
     must(::setenv("LULL_RUNTIME_DIR", folder_, 1) == 0);
     must(::setenv("LULL_CLASS", "training", 1) == 0);
     auto listener = listen_at((folder_ + std::string("/training/socket/broker")).c_str(), 0666);

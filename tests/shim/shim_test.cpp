@@ -1,5 +1,5 @@
-// The shim's core against the simulated driver and a broker moved by hand. One process, one GPU, one connection: the cases
-// build on each other's process but leave the memory as they found it.
+// The shim's core against the simulated driver and a broker moved by hand. One process, one GPU, one connection: the
+// cases build on each other's process but leave the memory as they found it.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 #include <sys/wait.h>
@@ -311,7 +311,8 @@ TEST_CASE("a forked child never waits at the gate and has no part in it") {
 
 TEST_CASE("a signal with a handler that arrives behind the gate is reported") {
   static std::atomic<int> handled{0};
-  struct sigaction action{}, before{};
+  struct sigaction action {
+  }, before{};
   action.sa_handler = [](int) { ++handled; };
   REQUIRE(::sigaction(SIGTERM, &action, &before) == 0);
   Buffer buffer(mib);

@@ -43,7 +43,8 @@ void check(CUresult result, const char* call) {
   if (result == CUDA_SUCCESS) return;
   const char* name = nullptr;
   (void)driver().cuGetErrorName(result, &name);  // without a name the number is said
-  throw std::runtime_error(std::string(call) + " failed: " + (name ? name : "error") + " (" + std::to_string(result) + ")");
+  throw std::runtime_error(std::string(call) + " failed: " + (name ? name : "error") + " (" + std::to_string(result) +
+                           ")");
 }
 
 Gpu::Gpu() {
@@ -148,7 +149,8 @@ std::size_t parse_bytes(const std::string& text) {
   if (unit == "M" || unit == "MiB") shift = 20;
   if (unit == "G" || unit == "GiB") shift = 30;
   if (shift == 0 && !unit.empty() && unit != "B") throw fail("has an unknown unit; use K, M or G");
-  if (text[0] == '-' || value == 0 || value > (std::numeric_limits<std::size_t>::max() >> shift)) throw fail("is out of range");
+  if (text[0] == '-' || value == 0 || value > (std::numeric_limits<std::size_t>::max() >> shift))
+    throw fail("is out of range");
   return static_cast<std::size_t>(value) << shift;
 }
 

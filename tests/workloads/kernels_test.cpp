@@ -75,7 +75,8 @@ TEST_CASE("a step of the trainer updates exactly its window, by the formula") {
 }
 
 TEST_CASE("a forward pass sums its samples") {
-  constexpr std::uint32_t words = 10000, first = 3, stride = 7, samples = (words - first + stride - 1) / stride, input = 12345;
+  constexpr std::uint32_t words = 10000, first = 3, stride = 7, samples = (words - first + stride - 1) / stride,
+                          input = 12345;
   std::vector<std::uint32_t> weights(words);
   for (std::uint32_t i = 0; i < words; ++i) weights[i] = workload::mix(i * 0x9e3779b1u);
   std::uint64_t want = 0, result = 0;

@@ -67,9 +67,14 @@ int main_of(int argc, char** argv) {
   app.add_option("--port", o.port)->check(CLI::Range(1, 65535))->capture_default_str();
   app.add_option("--path", o.path)->capture_default_str();
   app.add_option("--requests", o.requests)->capture_default_str();
-  app.add_option("--threads", o.threads, "requests in flight at a time")->check(CLI::Range(1, 1000))->capture_default_str();
-  app.add_option("--pause", o.pause_s, "seconds between an answer and the next request")->check(CLI::Range(0.0, 86400.0));
-  app.add_option("--timeout", o.timeout_s, "seconds to wait for an answer")->check(CLI::Range(0.1, 86400.0))->capture_default_str();
+  app.add_option("--threads", o.threads, "requests in flight at a time")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--pause", o.pause_s, "seconds between an answer and the next request")
+      ->check(CLI::Range(0.0, 86400.0));
+  app.add_option("--timeout", o.timeout_s, "seconds to wait for an answer")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   return generate(o) == 0 ? 0 : 1;

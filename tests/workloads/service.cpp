@@ -1,8 +1,9 @@
-// tests/workloads/service.cpp: an inference service over HTTP whose weights fill much of a card. It knows nothing of Lull.
+// tests/workloads/service.cpp: an inference service over HTTP whose weights fill much of a card. It knows nothing of
+// Lull.
 //
-//   POST /infer        a forward pass with the body as input; answers its checksum, the right one, and when what was done
-//   POST /grow?bytes=  the same, after allocating and loading more weights inside the request
-//   GET  /health       touches no GPU
+//   POST /infer        a forward pass with the body as input; answers its checksum, the right one, and when what was
+//   done POST /grow?bytes=  the same, after allocating and loading more weights inside the request GET  /health touches
+//   no GPU
 //
 // The checksum is compared with one computed on the host from the formula of the weights, so lost bytes show.
 #include <httplib.h>
@@ -129,7 +130,8 @@ class Model {
   std::mutex one_at_a_time_;
 };
 
-void answer_request(Model& model, const httplib::Request& request, std::size_t grow_bytes, httplib::Response& response) {
+void answer_request(Model& model, const httplib::Request& request, std::size_t grow_bytes,
+                    httplib::Response& response) {
   const Answer a = model.infer(input_of(request.body), grow_bytes);
   const nlohmann::json body = {{"ok", a.checksum == a.expected},
                                {"checksum", a.checksum},
@@ -194,8 +196,9 @@ class Ending {
 
 void run(const Options& o, Ending& ending) {
   const Gpu gpu;
-  const std::size_t bytes = o.bytes_text.empty() ? static_cast<std::size_t>(static_cast<double>(gpu.total_bytes()) * o.fraction)
-                                                 : parse_bytes(o.bytes_text);
+  const std::size_t bytes = o.bytes_text.empty()
+                                ? static_cast<std::size_t>(static_cast<double>(gpu.total_bytes()) * o.fraction)
+                                : parse_bytes(o.bytes_text);
   std::printf("loading %zu MiB onto %s\n", bytes >> 20, gpu.name().c_str());
   Model model(gpu, bytes, o.samples);
   static httplib::Server server;  // outlives the thread that stops it
@@ -211,11 +214,16 @@ int main_of(int argc, char** argv) {
   Options o;
   CLI::App app("An inference service over HTTP whose weights fill much of the card.");
   app.add_option("--bytes", o.bytes_text, "device memory for weights, such as 600M (default: --fraction of the card)");
-  app.add_option("--fraction", o.fraction, "part of the card to use")->check(CLI::Range(0.01, 1.0))->capture_default_str();
+  app.add_option("--fraction", o.fraction, "part of the card to use")
+      ->check(CLI::Range(0.01, 1.0))
+      ->capture_default_str();
   app.add_option("--host", o.host, "address to listen on")->capture_default_str();
-  app.add_option("--port", o.port, "port to listen on (0: any; it is printed)")->check(CLI::Range(0, 65535))->capture_default_str();
+  app.add_option("--port", o.port, "port to listen on (0: any; it is printed)")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
   app.add_option("--samples", o.samples, "weights a request reads, spread over all of them")
-      ->check(CLI::Range(1u, 1u << 30))->capture_default_str();
+      ->check(CLI::Range(1u, 1u << 30))
+      ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   static Ending ending;  // its thread lives as long as the process

@@ -135,7 +135,8 @@ std::uint64_t train(Trainer& trainer, std::uint64_t done, const Options& o) {
     if (o.seconds > 0 && static_cast<double>(start_ns - begin_ns) > o.seconds * 1e9) break;
     const StepResult result = trainer.step(++done);
     progress.step(done, start_ns, now_ns());
-    if (done % o.print_every == 0) std::printf("step %lu loss %.6f checksum %016lx\n", done, result.loss, result.checksum);
+    if (done % o.print_every == 0)
+      std::printf("step %lu loss %.6f checksum %016lx\n", done, result.loss, result.checksum);
   }
   return done;
 }
@@ -147,8 +148,9 @@ void run(const Options& o) {
     sigaction(SIGTERM, &action, nullptr);
   }
   const Gpu gpu;
-  const std::size_t bytes = o.bytes_text.empty() ? static_cast<std::size_t>(static_cast<double>(gpu.total_bytes()) * o.fraction)
-                                                 : parse_bytes(o.bytes_text);
+  const std::size_t bytes = o.bytes_text.empty()
+                                ? static_cast<std::size_t>(static_cast<double>(gpu.total_bytes()) * o.fraction)
+                                : parse_bytes(o.bytes_text);
   std::printf("training %zu MiB on %s\n", bytes >> 20, gpu.name().c_str());
   Trainer trainer(bytes, o.window, o.streams ? Stream::Kind::own : Stream::Kind::legacy);
   std::uint64_t done = 0;
@@ -172,11 +174,17 @@ int main_of(int argc, char** argv) {
   Options o;
   CLI::App app("A training job: momentum SGD on a vector that fills most of the card.");
   app.add_option("--bytes", o.bytes_text, "device memory to use, such as 800M (default: --fraction of the card)");
-  app.add_option("--fraction", o.fraction, "part of the card to use")->check(CLI::Range(0.01, 1.0))->capture_default_str();
+  app.add_option("--fraction", o.fraction, "part of the card to use")
+      ->check(CLI::Range(0.01, 1.0))
+      ->capture_default_str();
   app.add_option("--steps", o.steps, "stop after this step (0: run until told to stop)");
   app.add_option("--seconds", o.seconds, "stop after this time");
-  app.add_option("--window", o.window, "elements a step works on")->check(CLI::Range(1u, 1u << 28))->capture_default_str();
-  app.add_option("--print-every", o.print_every, "steps between lines")->check(CLI::Range(1u, ~0u))->capture_default_str();
+  app.add_option("--window", o.window, "elements a step works on")
+      ->check(CLI::Range(1u, 1u << 28))
+      ->capture_default_str();
+  app.add_option("--print-every", o.print_every, "steps between lines")
+      ->check(CLI::Range(1u, ~0u))
+      ->capture_default_str();
   app.add_flag("--streams", o.streams, "launch into a stream of its own, not the default one");
   app.add_option("--out", o.out, "write the final weights and momentum here");
   app.add_option("--save-on-term", o.save_on_term, "on SIGTERM write the state here after the current step and end");
