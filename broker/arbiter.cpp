@@ -50,6 +50,9 @@ Status Arbiter::attach(const Arrival& a, Time now) {
   Seat seat(a.who, *a.down, *a.up, a.slot);
   if (auto status = seat.read(c, state_.rules, card_.memory, now); !status) return status;
   buried(a.who.pid);  // what it held under an earlier connection it now reports itself
+  // What NVML saw of it before it was a client was taken for foreign.
+  foreign_seen_ -= std::min(foreign_seen_, c.resident + c.native);
+  recount_foreign();
   state_.clients.push_back(c);
   seats_.push_back(std::move(seat));
   return Done{};
@@ -170,14 +173,22 @@ std::optional<Bytes> Arbiter::quiet_mark() const {
   return held;
 }
 
-void Arbiter::set_used(const CardUse& use, Bytes mark) {
-  if (quiet_mark() != mark) return;  // something moved while NVML was asked: the next second will tell
+bool Arbiter::names_all(const CardUse& use) const {
+  return std::all_of(seats_.begin(), seats_.end(),
+                     [&](const Seat& seat) { return use.of(seat.who().pid).has_value(); });
+}
+
+void Arbiter::set_used(const CardUse& use, std::optional<Bytes> mark) {
+  const bool quiet = mark && quiet_mark() == mark;
+  // Clients that wait for room may be "moving" for as long as they wait: without this, foreign memory that was counted
+  // too high once would keep them waiting for ever.
+  if (!quiet && !(use.steady && names_all(use))) return;
   Bytes others = use.used;
   for (std::size_t i = 0; i < seats_.size(); ++i) {
     auto& c = state_.clients[i];
-    for (const auto& process : use.processes)
-      if (process.pid == seats_[i].who().pid) seats_[i].measured(c, process.used - std::min(process.used, c.resident));
-    others -= std::min(others, c.resident + c.native);
+    const auto told = use.of(seats_[i].who().pid);
+    if (quiet && told) seats_[i].measured(c, *told - std::min(*told, c.resident));
+    others -= std::min(others, quiet ? c.resident + c.native : *told);
   }
   for (auto& ghost : ghosts_) {  // one that has let go of memory, as exec does, shrinks
     ghost.bytes = std::min(ghost.bytes, others);

@@ -64,10 +64,12 @@ class Arbiter {
   void set_backing(policy::ClientId, policy::Bytes);
   void set_admit(policy::ClientId, std::optional<policy::Bytes>);
   void set_rules(const policy::Rules& rules) { state_.rules = rules; }
-  // Memory in use on the card, as NVML says; taken only when nothing has moved since `quiet_mark` was asked for.
+  // What the clients hold by their own words, while none of them is moving.
   std::optional<policy::Bytes> quiet_mark() const;
+  // Memory in use on the card, as NVML says. It is compared with what clients say only if that has not changed since
+  // `quiet_mark` was asked for; else taken only if NVML itself says what each client holds.
   // Of a client that NVML names, what it holds beyond its resident memory is native (its context); of others, foreign.
-  void set_used(const CardUse& use, policy::Bytes quiet_mark);
+  void set_used(const CardUse&, std::optional<policy::Bytes> quiet_mark);
   void open_what_is_whole(policy::Time now);  // the broker is about to stop
 
   const Card& card() const { return card_; }
@@ -89,6 +91,7 @@ class Arbiter {
   void follow(const policy::Decision&, std::size_t index, policy::Time now);
   void end_loading(policy::Client&, policy::Time now);
   void tell_news();
+  bool names_all(const CardUse&) const;
   void recount_foreign();
 
   Card card_;

@@ -124,7 +124,7 @@ void Broker::on_gauge() {
   if (!answer) return;
   host_ = answer->host;
   for (std::size_t i = 0; i < arbiters_.size(); ++i)
-    if (answer->used[i] && answer->marks[i]) arbiters_[i]->set_used(*answer->used[i], *answer->marks[i]);
+    if (answer->used[i]) arbiters_[i]->set_used(*answer->used[i], answer->marks[i]);
 }
 
 }  // namespace lull

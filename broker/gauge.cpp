@@ -7,6 +7,23 @@
 #include <utility>
 
 namespace lull {
+namespace {
+
+std::optional<CardUse> ask_card(const Nvml& nvml, std::size_t index) {
+  const auto before = nvml.memory(index);
+  auto processes = nvml.processes(index);
+  const auto after = nvml.memory(index);
+  if (!before || !after) return std::nullopt;
+  return CardUse{after->used, std::move(processes), before->used == after->used};
+}
+
+}  // namespace
+
+std::optional<policy::Bytes> CardUse::of(int pid) const {
+  for (const auto& process : processes)
+    if (process.pid == pid) return process.used;
+  return std::nullopt;
+}
 
 Gauge::Gauge(const Nvml* nvml, std::vector<std::optional<std::size_t>> nvml_index)
     : nvml_(nvml), nvml_index_(std::move(nvml_index)), answered_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
@@ -49,10 +66,8 @@ void Gauge::run() {
     answer.marks = marks_;
     lock.unlock();
     answer.host = read_host_memory();
-    for (const auto& index : nvml_index_) {
-      const auto memory = nvml_ && index ? nvml_->memory(*index) : std::nullopt;
-      answer.used.push_back(memory ? std::optional(CardUse{memory->used, nvml_->processes(*index)}) : std::nullopt);
-    }
+    for (const auto& index : nvml_index_)
+      answer.used.push_back(nvml_ && index ? ask_card(*nvml_, *index) : std::nullopt);
     lock.lock();
     answer_ = std::move(answer);
     wanted_ = false;

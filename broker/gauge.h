@@ -17,6 +17,9 @@ namespace lull {
 struct CardUse {
   policy::Bytes used;                    // in all
   std::vector<Nvml::Process> processes;  // by whom, as far as the driver tells
+  bool steady = false;                   // the sum was the same before and after asking by whom
+
+  std::optional<policy::Bytes> of(int pid) const;
 };
 
 class Gauge {

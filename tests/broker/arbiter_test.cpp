@@ -241,6 +241,35 @@ TEST_CASE("memory of other programs is what NVML sees beyond the clients, and on
   CHECK_FALSE(rig.arbiter.quiet_mark());
 }
 
+TEST_CASE("clients of a killed broker that wait half-way are not taken for foreign memory") {
+  Rig rig;
+  // Both were moving when the old broker died: 700 of 1200 MiB are on the card, and each waits for room.
+  rig.service.use(500 * mib);
+  rig.service.said().resident = 200 * mib;
+  rig.trainer.use(700 * mib);
+  rig.trainer.said().resident = 500 * mib;
+  rig.trainer.busy = rig.service.busy = true;
+  rig.arbiter.set_used({764 * mib, {}, true}, Bytes{0});  // before anybody is a client
+  CHECK(rig.arbiter.state().gpu.foreign == 764 * mib);
+  const auto moving = pack(PhaseWord{0, Phase::moving});
+  rig.service.said().phase = moving;
+  rig.attach(2, Class::inference, rig.service);
+  SUBCASE("NVML says no more") {}
+  SUBCASE("NVML says what each holds, while they still move") {
+    REQUIRE_FALSE(rig.arbiter.quiet_mark());
+    rig.arbiter.set_used({764 * mib, {{102, 232 * mib}, {101, 532 * mib}}, false}, std::nullopt);
+    CHECK(rig.arbiter.state().gpu.foreign == 564 * mib);  // not while the sum changes
+    rig.arbiter.set_used({764 * mib, {{102, 232 * mib}, {101, 532 * mib}}, true}, std::nullopt);
+    CHECK(rig.arbiter.state().gpu.foreign == 532 * mib);
+  }
+  rig.trainer.said().phase = moving;
+  rig.attach(1, Class::training, rig.trainer);
+  CHECK(rig.arbiter.state().gpu.foreign <= 64 * mib);
+  rig.arbiter.set_used({764 * mib, {{102, 232 * mib}, {101, 532 * mib}}, true}, std::nullopt);
+  CHECK(rig.arbiter.state().gpu.foreign == 0);
+  CHECK(rig.until([&] { return rig.service.said().resident == 500 * mib && rig.service.said().submissions > 0; }));
+}
+
 TEST_CASE("a service counts as starting until it listens, is quiet or has taken too long") {
   Rig rig;
   rig.arbiter.set_rules([] {
