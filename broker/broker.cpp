@@ -141,14 +141,34 @@ lull::Status Broker::on_doorbell(Client& client) {
 }
 
 lull::Status Broker::refresh(Client& client, Time now) {
-  for (const auto& card : client.cards())
-    if (card)
-      if (auto status = arbiters_[*card]->refresh(client.who().id, now); !status) return status;
+  for (const auto& card : client.cards()) {
+    if (!card) continue;
+    auto& arbiter = *arbiters_[*card];
+    const auto* seat = arbiter.seat(client.who().id);
+    const auto refused = seat ? seat->up().refused : 0;
+    if (auto status = arbiter.refresh(client.who().id, now); !status) return status;
+    if (seat && seat->up().refused != refused) on_refused(arbiter.card(), *seat);
+  }
   return Done{};
+}
+
+void Broker::on_refused(const Card& card, const Seat& seat) {
+  const auto& who = seat.who();
+  const auto why = fmt::format("out of memory: no host memory to evict it to; raise host_memory (now {}), or end a program",
+                               show_bytes(budget()));
+  log::warning("refused client={} pid={} tenant=\"{}\" bytes={} why=\"{}\"", who.id, who.pid, who.tenant,
+               show_bytes(seat.up().refused), why);
+  events_.append({{"event", "refused"},
+                  {"t_ns", now_ns()},
+                  {"gpu", show_uuid(card.uuid)},
+                  {"client", json_of(who)},
+                  {"bytes", seat.up().refused},
+                  {"why", why}});
 }
 
 void Broker::on_lost(Client& client, const char* why) {
   const Time now = now_ns();
+  (void)refresh(client, now);  // its last words, such as an allocation refused; one that lies is leaving anyway
   log::info("disconnect client={} pid={} tenant=\"{}\" why=\"{}\"", client.who().id, client.who().pid,
             client.who().tenant, why);
   requests_.forget(client.who().id);

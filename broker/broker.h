@@ -44,6 +44,7 @@ class Broker final : private Host, private Audience {
   void on_overdue(const Card&, const Who&, Overdue) override;
 
   lull::Status refresh(Client&, policy::Time now);
+  void on_refused(const Card&, const Seat&);
   void settle(const Client&, policy::Time now);  // the cards this client is on
   void settle_all(policy::Time now);
   void schedule(policy::Time now);

@@ -72,6 +72,9 @@ class Refusals(SystemTest):
         service = self.start_service()
         self.assertEqual(service.wait(20), 1)
         self.assertIn("CUDA_ERROR_OUT_OF_MEMORY", service.output())
+        self.assertIn("raise host_memory", self.broker.output())
+        refused = [event for event in self.broker.events() if event["event"] == "refused"]
+        self.assertEqual([event["client"]["pid"] for event in refused], [service.pid])
         self.wait_for_steps(trainer, 3)
 
     def test_lull_status_and_run_without_a_broker_say_what_to_do(self):
