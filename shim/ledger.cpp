@@ -103,7 +103,7 @@ bool promised(unsigned slot, std::uint64_t bytes) {
 
 void forget_chunk(Chunk* chunk) {
   Card& card = cards[chunk->region->slot];
-  card.sizes.needed -= chunk->bytes;
+  if (!chunk->doomed) card.sizes.needed -= chunk->bytes;
   if (chunk->where != Where::absent) card.sizes.resident -= chunk->bytes;
   if (chunk->where == Where::absent || chunk->where == Where::coming) --card.absent;
   if (chunk->host) backing::give(chunk->host, chunk->bytes);
@@ -116,7 +116,8 @@ void retire(Region* region) {
   for (std::size_t i = region->chunks.size(); i-- > 0;) {
     Chunk* chunk = region->chunks[i];
     if (chunk->where == Where::leaving || chunk->where == Where::coming) {
-      chunk->doomed = true;
+      chunk->doomed = true;  // gone for the program at once; resident until the mover lets go of it
+      cards[region->slot].sizes.needed -= chunk->bytes;
       continue;
     }
     if (chunk->where == Where::present) vmm::unmap(*chunk);

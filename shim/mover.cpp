@@ -101,7 +101,7 @@ bool room_for_all(unsigned slot) {
   std::size_t free = 0, total = 0;
   if (!current || real::cuMemGetInfo_v2(&free, &total) != CUDA_SUCCESS) return false;
   const auto sizes = ledger::sizes(slot);
-  return free >= sizes.needed - sizes.resident;
+  return free + sizes.resident >= sizes.needed;
 }
 
 // Stuck half-way: everything out again. What cannot leave stays and is tried again. The hold stands from before the

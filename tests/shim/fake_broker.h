@@ -94,7 +94,9 @@ class FakeBroker {
   }
   bool restore() {
     quota(~0ull >> 1);
-    const bool back = comes_true([&] { return up().resident.load() == up().needed.load(); });
+    // Everything has its place again, and the copies into it have finished.
+    const bool back =
+        comes_true([&] { return up().resident.load() == up().needed.load() && phase().phase != Phase::moving; });
     gate(GateState::open);
     return back;
   }
