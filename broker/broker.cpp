@@ -154,8 +154,9 @@ lull::Status Broker::refresh(Client& client, Time now) {
 
 void Broker::on_refused(const Card& card, const Seat& seat) {
   const auto& who = seat.who();
-  const auto why = fmt::format("out of memory: no host memory to evict it to; raise host_memory (now {}), or end a program",
-                               show_bytes(budget()));
+  const auto why =
+      fmt::format("out of memory: no host memory to evict it to; raise host_memory (now {}), or end a program",
+                  show_bytes(budget()));
   log::warning("refused client={} pid={} tenant=\"{}\" bytes={} why=\"{}\"", who.id, who.pid, who.tenant,
                show_bytes(seat.up().refused), why);
   events_.append({{"event", "refused"},
