@@ -125,7 +125,7 @@ class Run:
         self.switch(f"return {number}", self.service, self.trainer, self.wait_for_trainer)
 
     def read_journal(self):
-        dump = self.stage.build.path("tests/driver/journal-dump")
+        dump = self.stage.build.path("tests/driver/journal/journal-dump")
         lines = subprocess.run([dump, self.journal], capture_output=True, text=True, check=True).stdout.splitlines()
         records = (json.loads(line) for line in lines if '"copy_' in line)
         copies = [r for r in records if r["bytes"] >= SMALLEST_MOVE]

@@ -1,0 +1,168 @@
+// Making, opening and joining a card's file.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "tests/driver/card/card_file.h"
+
+namespace lull::sim {
+namespace {
+
+std::uint64_t head_bytes(std::uint32_t granules) {
+  const std::uint64_t raw = sizeof(CardFile) + granules * sizeof(std::uint16_t);
+  return (raw + granule_bytes - 1) / granule_bytes * granule_bytes;
+}
+
+bool valid(const CardFile& file, std::uint64_t size) {
+  return file.magic == card_magic && file.granules > 0 && file.bytes == std::uint64_t{file.granules} * granule_bytes &&
+         file.memory_at == head_bytes(file.granules) && size == file.memory_at + file.bytes;
+}
+
+bool in_use(const CardFile& file) {
+  for (const Slot& slot : file.slots) {
+    if (slot.pid != 0 && alive(slot)) return true;
+  }
+  return false;
+}
+
+// Of a new file, so all of it is zero.
+void set_up(CardFile& file, std::uint32_t granules) {
+  file.bytes = std::uint64_t{granules} * granule_bytes;
+  file.granules = granules;
+  file.memory_at = head_bytes(granules);
+  (void)!::getrandom(file.uuid.data(), file.uuid.size(), 0);
+  pthread_mutexattr_t attributes;
+  ::pthread_mutexattr_init(&attributes);
+  ::pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+  ::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+  ::pthread_mutex_init(&file.mutex, &attributes);
+  ::pthread_mutexattr_destroy(&attributes);
+  file.magic = card_magic;
+}
+
+// Every page of the memory is touched here, once for all processes: later no kernel page is zeroed while a test times.
+bool create(int fd, std::uint64_t bytes, std::string& problem) {
+  const auto granules = static_cast<std::uint32_t>(bytes / granule_bytes);
+  const std::uint64_t size = head_bytes(granules) + std::uint64_t{granules} * granule_bytes;
+  // Allocating first turns a full file system into an answer instead of a SIGBUS.
+  const bool sized = ::ftruncate(fd, static_cast<off_t>(size)) == 0;
+  const int error = sized ? ::posix_fallocate(fd, 0, static_cast<off_t>(size)) : errno;
+  if (error != 0) {
+    problem = std::string("no room for it: ") + std::strerror(error);
+    return false;
+  }
+  void* at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) {
+    problem = std::string("cannot map it: ") + std::strerror(errno);
+    return false;
+  }
+  (void)::madvise(at, size, MADV_POPULATE_WRITE);  // an old kernel touches pages when they are first used
+  set_up(*static_cast<CardFile*>(at), granules);
+  (void)::munmap(at, size);
+  return true;
+}
+
+// Whether the file already is a card that may stay as it is: of the size asked for, or used by somebody.
+bool keep(int fd, std::uint64_t bytes) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0 || static_cast<std::uint64_t>(status.st_size) < sizeof(CardFile)) return false;
+  void* at = ::mmap(nullptr, sizeof(CardFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) return false;
+  const auto& file = *static_cast<CardFile*>(at);
+  const bool good = valid(file, static_cast<std::uint64_t>(status.st_size)) &&
+                    (file.bytes == bytes / granule_bytes * granule_bytes || in_use(file));
+  (void)::munmap(at, sizeof(CardFile));
+  return good;
+}
+
+}  // namespace
+
+std::uint64_t start_time_of(int pid) {
+  char path[48], text[1024];
+  std::snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  const ssize_t n = ::read(fd, text, sizeof text - 1);
+  (void)::close(fd);
+  if (n <= 0) return 0;
+  text[n] = 0;
+  const char* after_name = std::strrchr(text, ')');
+  char state = 0;
+  long long threads = 0, start = 0;
+  // Fields 3 (state), 20 (threads) and 22 (start time) of proc(5).
+  if (!after_name ||
+      std::sscanf(after_name + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lld %*s %lld",
+                  &state, &threads, &start) != 3) {
+    return 0;
+  }
+  // A leader that has ended while other threads go on is a zombie too.
+  const bool dead = state == 'X' || (state == 'Z' && threads <= 1);
+  return dead ? 0 : static_cast<std::uint64_t>(start);
+}
+
+bool alive(const Slot& slot) { return slot.pid != 0 && start_time_of(slot.pid) == slot.start_time; }
+
+bool Card::map(int fd, std::string& problem) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return false;
+  void* at = ::mmap(nullptr, static_cast<std::size_t>(status.st_size), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) {
+    problem = std::string("cannot map it: ") + std::strerror(errno);
+    return false;
+  }
+  file_ = static_cast<CardFile*>(at);
+  memory_ = static_cast<std::byte*>(at) + file_->memory_at;
+  return true;
+}
+
+bool Card::enter(const std::string& path, int fd, std::uint64_t bytes, Role role, std::string& problem) {
+  if (!keep(fd, bytes)) {
+    struct stat status {};
+    const bool empty = ::fstat(fd, &status) == 0 && status.st_size == 0;
+    if (!empty) {
+      // Whoever still has the old file mapped keeps it whole; the caller opens the new one.
+      if (::unlink(path.c_str()) != 0) problem = std::string("cannot replace it: ") + std::strerror(errno);
+      return false;
+    }
+    if (!create(fd, bytes, problem)) {
+      (void)::unlink(path.c_str());
+      return false;
+    }
+  }
+  if (!map(fd, problem)) return false;
+  if (role == Role::user && !take_slot()) problem = "all its 256 places for processes are taken";
+  return problem.empty();
+}
+
+std::unique_ptr<Card> Card::attach(const std::string& path, std::uint64_t bytes, Role role, std::string& problem) {
+  std::unique_ptr<Card> card(new Card);
+  std::string why;
+  for (int attempt = 0; attempt < 100 && why.empty(); ++attempt) {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) {
+      why = std::string("cannot open it: ") + std::strerror(errno);
+      break;
+    }
+    // The lock lasts until this process has its slot, so that nobody takes the card for unused meanwhile.
+    while (::flock(fd, LOCK_EX) != 0 && errno == EINTR) {
+    }
+    struct stat mine {
+    }, now{};
+    const bool current = ::fstat(fd, &mine) == 0 && ::stat(path.c_str(), &now) == 0 && mine.st_ino == now.st_ino;
+    const bool entered = current && card->enter(path, fd, bytes, role, why);
+    (void)::flock(fd, LOCK_UN);  // closing is not enough: the mapping keeps the open file
+    (void)::close(fd);
+    if (entered) return card;
+  }
+  problem = "simulated card " + path + ": " + (why.empty() ? "it changes all the time" : why);
+  return nullptr;
+}
+
+}  // namespace lull::sim

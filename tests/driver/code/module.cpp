@@ -1,0 +1,134 @@
+#include "tests/driver/code/module.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "tests/driver/card/settings.h"
+#include "tests/driver/memory/memory.h"
+#include "tests/driver/registry.h"
+
+namespace lull::sim {
+
+CUresult parse_image(std::string_view image, std::shared_ptr<const ptx::Module>& out, std::string& log) {
+  // Machine code (ELF) and fat binaries begin with these bytes; the simulated processor reads PTX text only.
+  const bool binary = image.starts_with(
+                          "\x7f"
+                          "ELF") ||
+                      image.starts_with("\xb1\x43\x62\x46") || image.starts_with("\x50\xed\x55\xba");
+  if (binary) {
+    log = "the simulated GPU runs PTX text only";
+    return CUDA_ERROR_NO_BINARY_FOR_GPU;
+  }
+  auto parsed = ptx::parse(image);
+  if (const auto* error = std::get_if<ptx::Error>(&parsed)) {
+    log = "line " + std::to_string(error->line) + ", column " + std::to_string(error->column) + ": " + error->message;
+    return CUDA_ERROR_INVALID_PTX;
+  }
+  out = std::make_shared<const ptx::Module>(std::move(std::get<ptx::Module>(parsed)));
+  return CUDA_SUCCESS;
+}
+
+CUresult CodeModule::place_variables(Context& context) {
+  for (const ptx::Variable& variable : parsed_->variables) {
+    const std::uintptr_t address = allocate(context, std::max<std::size_t>(variable.size, 1), AllocationKind::code);
+    if (!address) return CUDA_ERROR_OUT_OF_MEMORY;
+    auto* at = reinterpret_cast<std::byte*>(address);
+    addresses_.push_back(at);
+    std::memset(at, 0, variable.size);
+    if (!variable.initial.empty())
+      std::memcpy(at, variable.initial.data(), std::min(variable.size, variable.initial.size()));
+  }
+  return CUDA_SUCCESS;
+}
+
+CUresult CodeModule::load(Context& context, std::shared_ptr<const ptx::Module> parsed,
+                          std::shared_ptr<CodeModule>& out) {
+  auto module = std::make_shared<CodeModule>();
+  if (!context.device().card->charge(settings().module_bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+  module->context_ = &context;
+  module->device_ = &context.device();
+  module->parsed_ = std::move(parsed);
+  module->loaded_ = true;
+  if (const CUresult failed = module->place_variables(context)) {
+    module->unload();
+    return failed;
+  }
+  registry<CodeModule>().add(module);
+  out = std::move(module);
+  return CUDA_SUCCESS;
+}
+
+void CodeModule::unload() {
+  std::map<std::string, std::shared_ptr<Function>, std::less<>> functions;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!loaded_) return;
+    loaded_ = false;
+    functions.swap(functions_);
+  }
+  registry<CodeModule>().remove(this);
+  for (const auto& [name, function] : functions) registry<Function>().remove(function.get());
+  for (std::byte* at : addresses_) release(reinterpret_cast<std::uintptr_t>(at));
+  device_->card->refund(settings().module_bytes);
+}
+
+std::shared_ptr<Function> CodeModule::function(std::string_view name) {
+  const ptx::Kernel* kernel = parsed_->find(name);
+  if (!kernel) return nullptr;
+  const std::scoped_lock lock(mutex_);
+  if (const auto found = functions_.find(name); found != functions_.end()) return found->second;
+  auto made = std::make_shared<Function>();
+  made->module = shared_from_this();
+  made->kernel = kernel;
+  registry<Function>().add(made);
+  functions_.emplace(name, made);
+  return made;
+}
+
+const ptx::Variable* CodeModule::variable(std::string_view name, std::byte*& address) const {
+  const auto& all = parsed_->variables;
+  const auto found = std::ranges::find(all, name, &ptx::Variable::name);
+  if (found == all.end()) return nullptr;
+  address = addresses_[static_cast<std::size_t>(found - all.begin())];
+  return &*found;
+}
+
+CUresult Library::load_into(Context& context, std::shared_ptr<CodeModule>& out) {
+  const std::scoped_lock lock(mutex);
+  if (const auto found = loaded.find(&context); found != loaded.end()) {
+    out = found->second;
+    return CUDA_SUCCESS;
+  }
+  if (const CUresult failed = CodeModule::load(context, parsed, out)) return failed;
+  loaded[&context] = out;
+  return CUDA_SUCCESS;
+}
+
+void unload_modules_of(Context& context) {
+  for (const auto& library : registry<Library>().all()) {
+    const std::scoped_lock lock(library->mutex);
+    library->loaded.erase(&context);
+  }
+  for (const auto& module : registry<CodeModule>().all()) {
+    if (module->context() == &context) module->unload();
+  }
+}
+
+CUresult find_function(CUfunction handle, Context& context, std::shared_ptr<Function>& out) {
+  if ((out = registry<Function>().find(handle))) return CUDA_SUCCESS;
+  const auto kernel = registry<LibraryKernel>().find(handle);
+  const auto library = kernel ? kernel->library.lock() : nullptr;
+  if (!library) return CUDA_ERROR_INVALID_HANDLE;
+  std::shared_ptr<CodeModule> module;
+  if (const CUresult failed = library->load_into(context, module)) return failed;
+  out = module->function(kernel->kernel->name);
+  return CUDA_SUCCESS;
+}
+
+const ptx::Kernel* find_kernel(const void* handle) {
+  if (const auto function = registry<Function>().find(handle)) return function->kernel;
+  const auto kernel = registry<LibraryKernel>().find(handle);
+  return kernel ? kernel->kernel : nullptr;
+}
+
+}  // namespace lull::sim

@@ -1,0 +1,167 @@
+#include "tests/driver/context/context.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "tests/driver/card/settings.h"
+#include "tests/driver/code/module.h"
+#include "tests/driver/graph/graph.h"
+#include "tests/driver/journal/journal_write.h"
+#include "tests/driver/memory/memory.h"
+#include "tests/driver/registry.h"
+#include "tests/driver/surface/entry.h"
+
+namespace lull::sim {
+namespace {
+
+constexpr std::uint64_t drain_ns = 1'000'000'000;  // work still running when a context goes: this long, then it stops
+constexpr std::uint64_t stop_ns = 2'000'000'000;
+
+std::uint64_t next_id() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
+std::array<std::size_t, CU_LIMIT_MAX> usual_limits() {
+  std::array<std::size_t, CU_LIMIT_MAX> limits{};
+  limits[CU_LIMIT_STACK_SIZE] = 1024;
+  limits[CU_LIMIT_PRINTF_FIFO_SIZE] = 1u << 20;
+  limits[CU_LIMIT_MALLOC_HEAP_SIZE] = 8u << 20;
+  limits[CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH] = 2;
+  limits[CU_LIMIT_DEV_RUNTIME_PENDING_LAUNCH_COUNT] = 2048;
+  limits[CU_LIMIT_MAX_L2_FETCH_GRANULARITY] = 128;
+  return limits;
+}
+
+}  // namespace
+
+std::vector<std::unique_ptr<Device>>& devices() {
+  static auto& all = *new std::vector<std::unique_ptr<Device>>;
+  return all;
+}
+
+Device* device_of(CUdevice ordinal) {
+  return ordinal >= 0 && static_cast<std::size_t>(ordinal) < devices().size()
+             ? devices()[static_cast<std::size_t>(ordinal)].get()
+             : nullptr;
+}
+
+Context::Context(Device& device, bool primary)
+    : limits(usual_limits()), device_(device), primary_(primary), id_(next_id()), life_(std::make_shared<Life>()) {}
+
+CUresult Context::activate(unsigned with_flags) {
+  if (!device_.card->charge(settings().context_bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+  const std::scoped_lock lock(mutex_);
+  life_ = std::make_shared<Life>();
+  flags = with_flags;
+  active_ = true;
+  return CUDA_SUCCESS;
+}
+
+bool Context::active() const {
+  const std::scoped_lock lock(mutex_);
+  return active_;
+}
+
+std::shared_ptr<Life> Context::life() const {
+  const std::scoped_lock lock(mutex_);
+  return life_;
+}
+
+CUresult Context::error() const {
+  const std::scoped_lock lock(mutex_);
+  return active_ ? life_->sticky() : CUDA_ERROR_CONTEXT_IS_DESTROYED;
+}
+
+void Context::stop_work() {
+  const auto all = streams();
+  const std::uint64_t drained_by = now_ns() + drain_ns;
+  for (const auto& stream : all) stream->wait_until(stream->submitted(), drained_by);
+  life()->stop = true;
+  const std::uint64_t stopped_by = now_ns() + stop_ns;
+  for (const auto& stream : all) {
+    stream->wake();
+    stream->wait_until(stream->submitted(), stopped_by);
+    stream->close();
+  }
+}
+
+void Context::deactivate() {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!active_) return;
+    active_ = false;
+  }
+  stop_work();
+  drop_captures_of(*this);
+  unload_modules_of(*this);
+  free_memory_of(*this);
+  const std::scoped_lock lock(mutex_);
+  for (const auto& stream : created_) registry<Stream>().remove(stream.get());
+  created_.clear();
+  of_threads_.clear();
+  legacy_.reset();
+  device_.card->refund(settings().context_bytes);
+}
+
+std::shared_ptr<Stream> Context::legacy_stream() {
+  auto self = shared_from_this();
+  {
+    const std::scoped_lock lock(mutex_);
+    if (legacy_) return legacy_;
+  }
+  auto made = std::make_shared<Stream>(self, Stream::Kind::legacy, 0);
+  const std::scoped_lock lock(mutex_);
+  if (!legacy_) legacy_ = std::move(made);
+  return legacy_;
+}
+
+std::shared_ptr<Stream> Context::thread_stream() {
+  const int tid = static_cast<int>(::syscall(SYS_gettid));
+  {
+    const std::scoped_lock lock(mutex_);
+    if (const auto found = of_threads_.find(tid); found != of_threads_.end()) return found->second;
+  }
+  auto made = std::make_shared<Stream>(shared_from_this(), Stream::Kind::per_thread, 0);
+  const std::scoped_lock lock(mutex_);
+  return of_threads_.emplace(tid, std::move(made)).first->second;
+}
+
+std::shared_ptr<Stream> Context::default_stream() {
+  return PerThreadDefault::active() ? thread_stream() : legacy_stream();
+}
+
+std::shared_ptr<Stream> Context::create_stream(Stream::Kind kind, int priority) {
+  auto made = std::make_shared<Stream>(shared_from_this(), kind, priority);
+  registry<Stream>().add(made);
+  const std::scoped_lock lock(mutex_);
+  std::erase_if(created_, [](const auto& s) { return !registry<Stream>().find(s.get()) && s->idle(); });
+  created_.push_back(made);
+  return made;
+}
+
+void Context::forget(const std::shared_ptr<Stream>& stream) {
+  // A closed stream with work left still counts for the legacy stream's order and for Synchronize.
+  const std::scoped_lock lock(mutex_);
+  std::erase_if(created_, [&](const auto& s) { return s == stream && s->idle(); });
+}
+
+std::vector<std::shared_ptr<Stream>> Context::streams() const {
+  const std::scoped_lock lock(mutex_);
+  auto all = created_;
+  if (legacy_) all.push_back(legacy_);
+  for (const auto& [tid, stream] : of_threads_) all.push_back(stream);
+  return all;
+}
+
+CUresult Context::synchronize() {
+  for (const auto& stream : streams()) {
+    stream->wait_until(stream->submitted());
+    if (!registry<Stream>().find(stream.get())) forget(stream);  // destroyed while it still had work
+  }
+  return error();
+}
+
+}  // namespace lull::sim

@@ -1,0 +1,140 @@
+#include "tests/driver/memory/memory.h"
+
+#include <sys/mman.h>
+
+#include <cstring>
+
+#include "tests/driver/card/settings.h"
+
+namespace lull::sim {
+namespace {
+
+constexpr int no_memory = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
+void* at(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
+
+int protection(CUmemAccess_flags access) {
+  if (access == CU_MEM_ACCESS_FLAGS_PROT_READWRITE) return PROT_READ | PROT_WRITE;
+  return access == CU_MEM_ACCESS_FLAGS_PROT_READ ? PROT_READ : PROT_NONE;
+}
+
+std::uintptr_t aligned(void* raw, std::size_t bytes, std::size_t alignment) {
+  const auto start = reinterpret_cast<std::uintptr_t>(raw);
+  const std::uintptr_t base = (start + alignment - 1) / alignment * alignment;
+  if (base > start) (void)::munmap(raw, base - start);
+  const std::uintptr_t end = start + bytes + alignment;
+  if (end > base + bytes) (void)::munmap(at(base + bytes), end - base - bytes);
+  return base;
+}
+
+}  // namespace
+
+Space& space() {
+  static auto& one = *new Space;
+  return one;
+}
+
+std::shared_ptr<Physical> Physical::take(Device& device, std::size_t bytes) {
+  auto physical = std::make_shared<Physical>(device, bytes);
+  if (!device.card->take(bytes, physical->extents)) return nullptr;
+  if (settings().poison) {
+    for (const Extent& e : physical->extents) std::memset(device.card->granule(e.first), 0xCB, e.count * granule_bytes);
+  }
+  return physical;
+}
+
+Physical::~Physical() {
+  if (!extents.empty()) device.card->give(extents);
+}
+
+std::uintptr_t Space::reserve(std::size_t bytes, std::size_t alignment, std::uintptr_t hint, bool internal) {
+  if (hint && hint % alignment == 0) {
+    void* there = ::mmap(at(hint), bytes, PROT_NONE, no_memory, -1, 0);
+    if (there == at(hint)) {
+      reservations[hint] = {bytes, internal};
+      return hint;
+    }
+    if (there != MAP_FAILED) (void)::munmap(there, bytes);
+  }
+  void* raw = ::mmap(nullptr, bytes + alignment, PROT_NONE, no_memory, -1, 0);
+  if (raw == MAP_FAILED) return 0;
+  const std::uintptr_t base = aligned(raw, bytes, alignment);
+  reservations[base] = {bytes, internal};
+  return base;
+}
+
+void Space::unreserve(std::uintptr_t base) {
+  (void)::munmap(at(base), reservations.at(base).bytes);
+  reservations.erase(base);
+}
+
+bool Space::map(std::uintptr_t base, std::size_t bytes, std::shared_ptr<Physical> physical) {
+  std::uintptr_t to = base;
+  std::size_t left = bytes;
+  for (const Extent& e : physical->extents) {
+    const std::size_t length = std::min(left, e.count * granule_bytes);
+    if (length == 0) break;
+    // An old size of 0 makes a second mapping of shared memory: it needs no descriptor, which a program might close.
+    void* there = ::mremap(physical->device.card->granule(e.first), 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, at(to));
+    if (there == MAP_FAILED) {
+      (void)::mmap(at(base), bytes, PROT_NONE, no_memory | MAP_FIXED, -1, 0);
+      return false;
+    }
+    to += length;
+    left -= length;
+  }
+  (void)::mprotect(at(base), bytes, PROT_NONE);
+  mapped[base] = {bytes, std::move(physical)};
+  return true;
+}
+
+void Space::unmap(std::uintptr_t base) {
+  const auto found = mapped.find(base);
+  (void)::mmap(at(base), found->second.bytes, PROT_NONE, no_memory | MAP_FIXED, -1, 0);
+  mapped.erase(found);  // may give the memory back: from here on others may have it
+}
+
+bool Space::set_access(std::uintptr_t base, CUmemAccess_flags access) {
+  MappedRange& range = mapped.at(base);
+  if (::mprotect(at(base), range.bytes, protection(access)) != 0) return false;
+  range.access = access;
+  // Page tables are filled here, off the timed path of kernels and copies. An old kernel fills them as they go.
+  if (access == CU_MEM_ACCESS_FLAGS_PROT_READWRITE) (void)::madvise(at(base), range.bytes, MADV_POPULATE_WRITE);
+  return true;
+}
+
+std::vector<std::uintptr_t> Space::whole_mappings(std::uintptr_t base, std::size_t bytes) const {
+  std::vector<std::uintptr_t> found;
+  std::uintptr_t next = base;
+  for (auto it = mapped.find(base); it != mapped.end() && it->first == next && next - base < bytes; ++it) {
+    found.push_back(next);
+    next += it->second.bytes;
+  }
+  if (next - base != bytes) found.clear();
+  return found;
+}
+
+Touch classify(std::uintptr_t address, std::size_t bytes, CUmemAccess_flags needed) {
+  Space& all = space();
+  const std::scoped_lock lock(all.mutex);
+  const auto reserved = Space::containing(all.reservations, address);
+  if (reserved == all.reservations.end()) {
+    const auto host = Space::containing(all.host, address);
+    const bool inside = host != all.host.end() && bytes <= host->second.bytes - (address - host->first);
+    return inside ? Touch::known_host : Touch::unknown;
+  }
+  if (reserved->second.internal) {
+    const auto allocation = Space::containing(all.allocations, address);
+    const bool inside =
+        allocation != all.allocations.end() && bytes <= allocation->second.bytes - (address - allocation->first);
+    return inside ? Touch::device : Touch::overrun;
+  }
+  for (std::size_t done = 0; done < bytes;) {
+    const auto range = Space::containing(all.mapped, address + done);
+    if (range == all.mapped.end() || (range->second.access & needed) != needed) return Touch::illegal;
+    done = range->first + range->second.bytes - address;
+  }
+  return Touch::device;
+}
+
+}  // namespace lull::sim

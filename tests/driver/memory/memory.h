@@ -1,0 +1,113 @@
+// The address space of the devices in this process.
+//
+// A reservation is a mapping without access; a physical allocation is granules of the card's file; mapping puts those
+// granules at the reserved address, still without access; SetAccess gives it. Device addresses are host addresses, so
+// a kernel or copy that touches what is not mapped faults in its thread, which becomes error 700 (guard.h).
+#pragma once
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "tests/driver/context/context.h"
+
+namespace lull::sim {
+
+// Physical memory. It returns to the card when neither a handle nor a mapping refers to it.
+struct Physical {
+  Device& device;
+  std::size_t bytes;
+  std::vector<Extent> extents;
+  CUmemGenericAllocationHandle handle = 0;
+  unsigned references = 0;  // of the handle
+  CUmemAllocationProp properties{};
+
+  static std::shared_ptr<Physical> take(Device& device, std::size_t bytes);  // null: the card is full
+  Physical(Device& on, std::size_t size) : device(on), bytes(size) {}
+  ~Physical();
+  Physical(const Physical&) = delete;
+  Physical& operator=(const Physical&) = delete;
+};
+
+struct Reservation {
+  std::size_t bytes;
+  bool internal;  // of cuMemAlloc and its like, not the program's
+};
+
+struct MappedRange {
+  std::size_t bytes;
+  std::shared_ptr<Physical> physical;
+  CUmemAccess_flags access = CU_MEM_ACCESS_FLAGS_PROT_NONE;
+};
+
+enum class AllocationKind { device, managed, pool, code };
+
+// What cuMemAlloc and its like returned.
+struct Allocation {
+  std::size_t bytes;
+  AllocationKind kind;
+  Context* context;  // owner; compared only
+  Device* device;
+  std::uintptr_t slab = 0;  // base of the slab it lies in; 0: its own reservation
+  std::uint64_t id = 0;
+};
+
+enum class HostKind { allocated, registered };
+inline constexpr std::size_t host_page_bytes = 4096;
+inline std::size_t whole_pages(std::size_t bytes) {
+  return (bytes + host_page_bytes - 1) / host_page_bytes * host_page_bytes;
+}
+struct HostRange {
+  std::size_t bytes;
+  HostKind kind;
+  unsigned flags;
+  Context* context;
+};
+
+class Space {
+ public:
+  std::mutex mutex;  // guards all members; never held while memory is copied
+  std::map<std::uintptr_t, Reservation> reservations;
+  std::map<std::uintptr_t, MappedRange> mapped;
+  std::map<std::uintptr_t, Allocation> allocations;
+  std::map<std::uintptr_t, HostRange> host;
+  std::map<CUmemGenericAllocationHandle, std::shared_ptr<Physical>> handles;
+
+  // All need the mutex.
+  std::uintptr_t reserve(std::size_t bytes, std::size_t alignment, std::uintptr_t hint, bool internal);  // 0: refused
+  void unreserve(std::uintptr_t base);
+  bool map(std::uintptr_t base, std::size_t bytes, std::shared_ptr<Physical> physical);
+  void unmap(std::uintptr_t base);  // one whole mapping
+  bool set_access(std::uintptr_t base, CUmemAccess_flags access);
+  // The mappings that exactly cover a range, none cut; empty if they do not.
+  std::vector<std::uintptr_t> whole_mappings(std::uintptr_t base, std::size_t bytes) const;
+  // The entry of a map of ranges that contains an address; end() if none does.
+  template <class Map>
+  static auto containing(Map& ranges, std::uintptr_t address) {
+    auto next = ranges.upper_bound(address);
+    if (next == ranges.begin()) return ranges.end();
+    --next;
+    return address - next->first < next->second.bytes ? next : ranges.end();
+  }
+};
+Space& space();
+
+// What a copy or memset is asked to touch.
+enum class Touch {
+  device,      // all of it is mapped, with access
+  illegal,     // in a reservation, and not: error 700
+  overrun,     // memory of cuMemAlloc, not inside one allocation
+  known_host,  // page-locked memory of ours
+  unknown,     // anything else: the host's business
+};
+Touch classify(std::uintptr_t address, std::size_t bytes, CUmemAccess_flags needed);
+
+// Memory that comes with its address, zero-initialised never. 0: out of memory.
+std::uintptr_t allocate(Context& context, std::size_t bytes, AllocationKind kind);
+// False: no such allocation of that base address.
+bool release(std::uintptr_t base);
+// What goes with a context: its allocations, page-locked memory and registrations; not what cuMemCreate made.
+void free_memory_of(Context& context);
+
+}  // namespace lull::sim

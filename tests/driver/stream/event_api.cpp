@@ -1,0 +1,169 @@
+// Events. Every record makes a new mark; waits, queries and times refer to the mark that was the newest when they were
+// called, so recording an event again does not move what already waits for it.
+#include <chrono>
+
+#include "tests/driver/context/context.h"
+#include "tests/driver/graph/graph.h"
+#include "tests/driver/journal/journal_write.h"
+#include "tests/driver/registry.h"
+#include "tests/driver/surface/api.h"
+
+namespace lull::sim {
+namespace {
+
+class Mark {
+ public:
+  explicit Mark(std::shared_ptr<Life> life) : life_(std::move(life)) {}
+
+  void reach(std::uint64_t time_ns) {
+    const std::scoped_lock lock(mutex_);
+    time_ns_ = time_ns;
+    reached_.notify_all();
+  }
+  bool reached() const {
+    const std::scoped_lock lock(mutex_);
+    return time_ns_ != 0;
+  }
+  std::uint64_t time_ns() const {
+    const std::scoped_lock lock(mutex_);
+    return time_ns_;
+  }
+  // The modelled time of the record; 0 if `waiter` stops first.
+  std::uint64_t wait(const Life& waiter) const {
+    std::unique_lock lock(mutex_);
+    while (time_ns_ == 0 && !waiter.stop) reached_.wait_for(lock, std::chrono::milliseconds(50));
+    return time_ns_;
+  }
+  const Life& life() const { return *life_; }
+
+ private:
+  const std::shared_ptr<Life> life_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable reached_;
+  std::uint64_t time_ns_ = 0;
+};
+
+struct Event {
+  unsigned flags;
+  std::weak_ptr<Context> context;
+  std::mutex mutex;
+  std::shared_ptr<Mark> mark;
+  std::shared_ptr<Capture> captured_in;
+};
+
+struct State {
+  std::shared_ptr<Mark> mark;
+  std::shared_ptr<Capture> captured_in;
+};
+State state_of(Event& event) {
+  const std::scoped_lock lock(event.mutex);
+  return {event.mark, event.captured_in};
+}
+
+std::shared_ptr<Life> life_of(const Stream& stream) {
+  const auto context = stream.context();
+  return context ? context->life() : nullptr;
+}
+
+}  // namespace
+
+namespace api {
+
+CUresult cuEventCreate(CUevent* phEvent, unsigned flags) {
+  const Found context = current_context();
+  if (!context) return context.error;
+  constexpr unsigned known = CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS;
+  if (!phEvent || (flags & ~known)) return CUDA_ERROR_INVALID_VALUE;
+  if (flags & CU_EVENT_INTERPROCESS) return CUDA_ERROR_NOT_SUPPORTED;
+  auto event = std::make_shared<Event>();
+  event->flags = flags;
+  event->context = context.context;
+  *phEvent = reinterpret_cast<CUevent>(registry<Event>().add(std::move(event)));
+  return CUDA_SUCCESS;
+}
+
+CUresult cuEventDestroy_v2(CUevent hEvent) {
+  return registry<Event>().remove(hEvent) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned flags) {
+  const auto event = registry<Event>().find(hEvent);
+  const FoundStream stream = find_stream(hStream);
+  if (!stream) return stream.error;
+  if (!event || event->context.lock() != stream->context()) return CUDA_ERROR_INVALID_HANDLE;
+  if (flags & ~static_cast<unsigned>(CU_EVENT_RECORD_EXTERNAL)) return CUDA_ERROR_INVALID_VALUE;
+  if (auto capture = capture_of(*stream)) {
+    if (capture->invalid) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+    const std::scoped_lock lock(event->mutex);
+    event->captured_in = std::move(capture);  // the order of the graph's nodes is all it stands for
+    return CUDA_SUCCESS;
+  }
+  auto life = life_of(*stream);
+  if (!life) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+  auto mark = std::make_shared<Mark>(std::move(life));
+  const auto reach = [mark](Running& running) {
+    running.end_ns = running.ready_ns;  // takes no time of its own
+    mark->reach(running.ready_ns);
+    return CUDA_SUCCESS;
+  };
+  // Held over the submission: two threads that record one event leave the later mark in it.
+  const std::scoped_lock lock(event->mutex);
+  if (const CUresult failed = submit(*stream, CU_GRAPH_NODE_TYPE_EVENT_RECORD, reach, After::error_too)) return failed;
+  event->mark = std::move(mark);
+  event->captured_in.reset();
+  return CUDA_SUCCESS;
+}
+
+CUresult cuEventRecord(CUevent hEvent, CUstream hStream) { return api::cuEventRecordWithFlags(hEvent, hStream, 0); }
+
+CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned flags) {
+  const auto event = registry<Event>().find(hEvent);
+  const FoundStream stream = find_stream(hStream);
+  if (!stream) return stream.error;
+  if (!event) return CUDA_ERROR_INVALID_HANDLE;
+  if (flags & ~static_cast<unsigned>(CU_EVENT_WAIT_EXTERNAL)) return CUDA_ERROR_INVALID_VALUE;
+  const State state = state_of(*event);
+  if (state.captured_in) return join_capture(*stream, state.captured_in);
+  if (capture_of(*stream)) return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
+  if (!state.mark) return CUDA_SUCCESS;  // never recorded: nothing to wait for
+  return submit(*stream, CU_GRAPH_NODE_TYPE_WAIT_EVENT, [mark = state.mark](Running& running) {
+    running.end_ns = std::max(running.ready_ns, mark->wait(running.life));
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult cuEventQuery(CUevent hEvent) {
+  const auto event = registry<Event>().find(hEvent);
+  if (!event) return CUDA_ERROR_INVALID_HANDLE;
+  if (const CUresult refused = unsafe_during_capture()) return refused;
+  const State state = state_of(*event);
+  if (state.captured_in) return CUDA_ERROR_CAPTURED_EVENT;
+  if (!state.mark) return CUDA_SUCCESS;
+  return state.mark->reached() ? state.mark->life().sticky() : CUDA_ERROR_NOT_READY;
+}
+
+CUresult cuEventSynchronize(CUevent hEvent) {
+  const auto event = registry<Event>().find(hEvent);
+  if (!event) return CUDA_ERROR_INVALID_HANDLE;
+  if (const CUresult refused = unsafe_during_capture()) return refused;
+  const State state = state_of(*event);
+  if (state.captured_in) return CUDA_ERROR_CAPTURED_EVENT;
+  if (!state.mark) return CUDA_SUCCESS;
+  state.mark->wait(state.mark->life());
+  return state.mark->life().sticky();
+}
+
+CUresult cuEventElapsedTime_v2(float* milliseconds, CUevent hStart, CUevent hEnd) {
+  const auto start = registry<Event>().find(hStart), end = registry<Event>().find(hEnd);
+  if (!milliseconds) return CUDA_ERROR_INVALID_VALUE;
+  if (!start || !end || ((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING)) return CUDA_ERROR_INVALID_HANDLE;
+  const auto from = state_of(*start).mark, to = state_of(*end).mark;
+  if (!from || !to) return CUDA_ERROR_INVALID_HANDLE;
+  if (!from->reached() || !to->reached()) return CUDA_ERROR_NOT_READY;
+  const auto difference_ns = static_cast<std::int64_t>(to->time_ns() - from->time_ns());
+  *milliseconds = static_cast<float>(static_cast<double>(difference_ns) / 1e6);
+  return CUDA_SUCCESS;
+}
+
+}  // namespace api
+}  // namespace lull::sim
