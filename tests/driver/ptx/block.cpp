@@ -51,7 +51,7 @@ std::uint32_t lane_mask(Special special, unsigned lane) {
 
 std::size_t Block::bytes_needed(const Kernel& kernel, const Launch& launch) {
   return aligned(sizeof(Block)) + gangs_of(launch) * aligned(kernel.program->row_bytes) +
-         aligned(shared_bytes_of(kernel, launch)) + threads_of(launch) * kernel.local_bytes;
+         aligned(shared_bytes_of(kernel, launch)) + aligned(threads_of(launch) * kernel.local_bytes);
 }
 
 Block::Block(const Kernel& kernel, const Launch& launch)
@@ -70,23 +70,29 @@ Block::Block(const Kernel& kernel, const Launch& launch)
 }
 
 Outcome Block::run() {
-  if (const Outcome outcome = check_bounds(); outcome != Outcome::ok) return outcome;
+  begin();
+  Outcome outcome = check_bounds();
+  while (outcome == Outcome::ok && !has_ended()) outcome = take_turn();
+  return outcome;
+}
+
+void Block::begin() {
   living_ = threads_;
   barriers_ = {};
   for (std::uint32_t i = 0; i < gang_count_; ++i) gangs_[i].start(i * kLanes, std::min(kLanes, threads_ - i * kLanes));
-  while (living_ != 0) {
-    bool any_ran = false;
-    for (std::uint32_t i = 0; i < gang_count_; ++i) {
-      Gang& gang = gangs_[i];
-      if (gang.state == Gang::State::blocked || gang.state == Gang::State::finished) continue;
-      if (gang.state == Gang::State::fresh) begin_gang(gang);
-      any_ran = true;
-      if (const Outcome outcome = advance(gang); outcome != Outcome::ok) return outcome;
-      release_barriers();
-    }
-    if (!any_ran) return Outcome::deadlock;
+}
+
+Outcome Block::take_turn() {
+  bool any_ran = false;
+  for (std::uint32_t i = 0; i < gang_count_; ++i) {
+    Gang& gang = gangs_[i];
+    if (gang.state == Gang::State::blocked || gang.state == Gang::State::finished) continue;
+    if (gang.state == Gang::State::fresh) begin_gang(gang);
+    any_ran = true;
+    if (const Outcome outcome = advance(gang); outcome != Outcome::ok) return outcome;
+    release_barriers();
   }
-  return Outcome::ok;
+  return any_ran ? Outcome::ok : Outcome::deadlock;
 }
 
 void Block::begin_gang(Gang& gang) {

@@ -15,17 +15,22 @@ inline constexpr std::size_t kRowAlign = 64;       // bytes
 inline constexpr unsigned kBarriers = 16;          // of a block
 inline constexpr unsigned kGangs = 1024 / kLanes;  // of the largest block
 
-// Executes the blocks of one launch, one after another. Lives at the start of the scratch memory of its thread, with
-// rows, shared and local memory behind it, and owns nothing: run() may be left by a jump at any time.
+// Executes blocks of one launch, one after another. Lives in the scratch memory of its thread, with rows, shared and
+// local memory behind it, and owns nothing: run() may be left by a jump at any time.
 class Block {
  public:
   Block(const Kernel& kernel, const Launch& launch);
 
-  // Of the block itself and what lies behind it.
+  // Of the block itself and what lies behind it; a multiple of kRowAlign.
   static std::size_t bytes_needed(const Kernel& kernel, const Launch& launch);
 
   // Runs the block at `position` to its end.
   Outcome run();
+
+  // The same in turns, for blocks that are resident together: each gang runs once, until it waits or has had its share.
+  void begin();
+  bool has_ended() const { return living_ == 0; }
+  Outcome take_turn();
 
   std::array<unsigned, 3> position{};
   std::uint64_t executed = 0;  // thread instructions

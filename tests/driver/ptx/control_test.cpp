@@ -355,6 +355,57 @@ TEST_CASE("a kernel lasts as long as it waits for the global timer") {
   CHECK(std::chrono::steady_clock::now() - start >= std::chrono::nanoseconds(kWait_ns));
 }
 
+// Every thread counts itself in; then the first thread of each block waits until all blocks of the grid have.
+constexpr std::string_view kGridBarrier = R"(
+  ld.global.u32 %r9, [%in+4];
+  atom.global.add.u32 %r3, [%in], 1;
+  bar.sync 0;
+  setp.ne.u32 %p1, %r0, 0;
+  @%p1 bra wait;
+spin: ld.volatile.global.u32 %r4, [%in];
+  setp.lt.u32 %p2, %r4, %r9;
+  @%p2 bra spin;
+wait: bar.sync 0;
+  ld.volatile.global.u32 %r5, [%in];
+  st.global.u32 [%out], %r5;)";
+
+TEST_CASE("the blocks of a cooperative launch are resident together and wait for each other") {
+  const Module module = module_of(kernel(kGridBarrier));
+  constexpr unsigned kBlocks = 40, kThreads = 160;
+  std::array<u32, 2> arrived{0, kBlocks * kThreads};
+  std::vector<u32> out(5 * kThreads);
+  const Arguments flat(out.data(), arrived.data());
+  Launch launch{.grid = {5, 4, 2}, .block = {kThreads, 1, 1}, .cooperative = true, .parameters = flat.data()};
+  CHECK(run(module, module.kernels[0], launch) == Outcome::ok);
+  for (const u32 seen : out) CHECK(seen == kBlocks * kThreads);
+
+  arrived[0] = 0;
+  launch.cooperative = false;
+  launch.instruction_budget = 1'000'000;
+  CHECK(run(module, module.kernels[0], launch) == Outcome::budget_exceeded);
+}
+
+TEST_CASE("a cooperative launch has one budget, one stop, and at most as many blocks as a card holds") {
+  const Module module = module_of(kernel(kEndless));
+  std::vector<u32> out(64);
+  const Arguments flat(out.data(), out.data());
+  std::uint64_t executed = 0;
+  Launch launch{.grid = {4, 1, 1},
+                .block = {64, 1, 1},
+                .cooperative = true,
+                .parameters = flat.data(),
+                .instruction_budget = 5'000'000,
+                .executed = &executed};
+  CHECK(run(module, module.kernels[0], launch) == Outcome::budget_exceeded);
+  CHECK(executed > 5'000'000);
+  CHECK(executed <= 5'000'000 + 64 * 12);
+  const std::atomic<bool> stop{true};
+  launch.stop = &stop;
+  CHECK(run(module, module.kernels[0], launch) == Outcome::stopped);
+  launch.grid = {static_cast<unsigned>(kResidentLimit) + 1, 1, 1};
+  CHECK(run(module, module.kernels[0], launch) == Outcome::invalid);
+}
+
 TEST_CASE("trap ends the launch") {
   std::vector<u32> out(64);
   CHECK(run_text(kernel("setp.eq.u32 %p1, %r0, 33;\n @%p1 trap;"), 1, 64, out.data(), nullptr) == Outcome::trap);

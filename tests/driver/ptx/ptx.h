@@ -4,8 +4,10 @@
 //
 // parse() turns the text of a module into kernels and module variables. run() executes one launch, whole, in the
 // calling thread: block after block in the order x, y, z. So two launches with the same inputs give the same bits,
-// floating point atomics included. Blocks never run at the same time: a kernel whose blocks wait for each other makes
-// no progress and ends by its budget or by `stop`.
+// floating point atomics included. A kernel whose blocks wait for each other makes no progress that way and ends by its
+// budget or by `stop`, unless it is launched with `cooperative`: then all blocks of the grid are resident and take
+// turns in the same order, each as long as it has work or until it has branched backwards some thousand times. How many
+// blocks a card can hold is for the caller to check; run() refuses more than kResidentLimit.
 //
 // Memory: generic, global and constant addresses are host addresses of this process. A touch of unmapped memory raises
 // SIGSEGV in the thread that called run(); the handler may siglongjmp out of run(), which holds no lock and owns
@@ -85,10 +87,14 @@ enum class Outcome : std::uint8_t {
 
 std::string_view name_of(Outcome);
 
+// Blocks of a cooperative launch: what the largest current GPU holds, 148 multiprocessors of 32 blocks.
+inline constexpr std::uint64_t kResidentLimit = 148 * 32;
+
 struct Launch {
   std::array<unsigned, 3> grid{1, 1, 1};           // blocks
   std::array<unsigned, 3> block{1, 1, 1};          // threads, at most Kernel::max_threads in all
   std::size_t dynamic_shared = 0;                  // bytes
+  bool cooperative = false;                        // all blocks resident together: they may wait for each other
   const std::byte* parameters = nullptr;           // Kernel::parameter_bytes of them; null only if there are none
   std::span<std::byte* const> variable_addresses;  // one for each of Module::variables, in that order
   const std::atomic<bool>* stop = nullptr;         // seen within about a millisecond; null: never stops

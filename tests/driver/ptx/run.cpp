@@ -46,20 +46,71 @@ bool is_valid(const Module& module, const Kernel& kernel, const Launch& launch) 
   return launch.variable_addresses.size() == module.variables.size() && kernel.program != nullptr;
 }
 
+std::uint64_t blocks_of(const Launch& launch) {
+  return std::uint64_t{launch.grid[0]} * launch.grid[1] * launch.grid[2];
+}
+
+// Calls visit() for the position of every block, in the order x, y, z, while it returns ok.
+template <class Visit>
+Outcome each_block(const Launch& launch, Visit visit) {
+  std::array<unsigned, 3> position{};
+  auto& [x, y, z] = position;
+  for (z = 0; z < launch.grid[2]; ++z)
+    for (y = 0; y < launch.grid[1]; ++y)
+      for (x = 0; x < launch.grid[0]; ++x)
+        if (const Outcome outcome = visit(position); outcome != Outcome::ok) return outcome;
+  return Outcome::ok;
+}
+
+Outcome run_in_order(std::byte* memory, const Kernel& kernel, const Launch& launch, std::uint64_t& executed) {
+  auto& block = *new (memory) Block(kernel, launch);  // owns nothing, so nobody has to destroy it
+  const Outcome outcome = each_block(launch, [&](const auto& position) {
+    block.position = position;
+    return block.run();
+  });
+  executed = block.executed;
+  return outcome;
+}
+
+// The count of instructions goes from block to block with the turn, so that one budget holds for all.
+Outcome run_together(std::byte* memory, const Kernel& kernel, const Launch& launch, std::uint64_t& executed) {
+  const std::size_t bytes = Block::bytes_needed(kernel, launch);
+  std::uint64_t count = 0;
+  (void)each_block(launch, [&](const auto& position) {
+    auto& block = *new (memory + bytes * count++) Block(kernel, launch);
+    block.position = position;
+    block.begin();
+    return Outcome::ok;
+  });
+  for (std::uint64_t ended = 0; ended != count;) {
+    ended = 0;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      auto& block = *std::launder(reinterpret_cast<Block*>(memory + bytes * i));
+      if (block.has_ended()) {
+        ++ended;
+        continue;
+      }
+      block.executed = executed;
+      const Outcome outcome = block.take_turn();
+      executed = block.executed;
+      if (outcome != Outcome::ok) return outcome;
+    }
+  }
+  return Outcome::ok;
+}
+
 }  // namespace
 
 Outcome run(const Module& module, const Kernel& kernel, const Launch& launch) {
   if (launch.executed != nullptr) *launch.executed = 0;
   if (!is_valid(module, kernel, launch)) return Outcome::invalid;
-  std::byte* const memory = scratch.reserve(Block::bytes_needed(kernel, launch));
+  const std::uint64_t resident = launch.cooperative ? blocks_of(launch) : 1;
+  if (resident > kResidentLimit) return Outcome::invalid;
+  std::byte* const memory = scratch.reserve(Block::bytes_needed(kernel, launch) * resident);
   if (memory == nullptr) return Outcome::invalid;
-  auto& block = *new (memory) Block(kernel, launch);  // owns nothing, so nobody has to destroy it
-  Outcome outcome = Outcome::ok;
-  auto& [x, y, z] = block.position;
-  for (z = 0; z < launch.grid[2] && outcome == Outcome::ok; ++z)
-    for (y = 0; y < launch.grid[1] && outcome == Outcome::ok; ++y)
-      for (x = 0; x < launch.grid[0] && outcome == Outcome::ok; ++x) outcome = block.run();
-  if (launch.executed != nullptr) *launch.executed = block.executed;
+  std::uint64_t executed = 0;
+  const Outcome outcome = (launch.cooperative ? run_together : run_in_order)(memory, kernel, launch, executed);
+  if (launch.executed != nullptr) *launch.executed = executed;
   return outcome;
 }
 
