@@ -194,6 +194,23 @@ int exit_busy() {
 
 }  // namespace
 
+namespace {
+ChildRole*& first_role() {
+  static ChildRole* first = nullptr;
+  return first;
+}
+}  // namespace
+
+ChildRole::ChildRole(const char* name, int (*body)()) : name_(name), run_(body), next_(first_role()) {
+  first_role() = this;
+}
+
+ChildRole* ChildRole::find(std::string_view name) {
+  ChildRole* role = first_role();
+  while (role && role->name_ != name) role = role->next_;
+  return role;
+}
+
 int run_child_role(std::string_view role) {
   // There is no test case around these assertions: a failed one ends the child.
   doctest::Context context;
@@ -203,6 +220,7 @@ int run_child_role(std::string_view role) {
     std::fprintf(stderr, "child: %s:%d: %s\n", data.m_file, data.m_line, data.m_expr);
     ::_exit(9);
   });
+  if (const ChildRole* found = ChildRole::find(role)) return found->run();
   if (role == "hold") return hold();
   if (role == "spin") return spin();
   if (role == "copy") return copy();

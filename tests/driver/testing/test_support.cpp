@@ -71,7 +71,11 @@ std::string own_path() {
   return {path, length > 0 ? static_cast<std::size_t>(length) : 0};
 }
 
-Child::Child(const std::string& role) {
+Child::Child(const std::string& role, const std::vector<std::string>& environment) {
+  std::vector<char*> variables;
+  for (const std::string& variable : environment) variables.push_back(const_cast<char*>(variable.c_str()));
+  for (char** variable = environ; *variable; ++variable) variables.push_back(*variable);  // getenv takes the first
+  variables.push_back(nullptr);
   int out[2], in[2];
   REQUIRE_EQ(::pipe2(out, O_CLOEXEC), 0);
   REQUIRE_EQ(::pipe2(in, O_CLOEXEC), 0);
@@ -81,7 +85,7 @@ Child::Child(const std::string& role) {
   if (pid == 0) {
     ::dup2(in[0], 0);
     ::dup2(out[1], 1);
-    ::execl(path.c_str(), path.c_str(), argument.c_str(), nullptr);
+    ::execle(path.c_str(), path.c_str(), argument.c_str(), nullptr, variables.data());
     ::_exit(127);
   }
   ::close(out[1]);

@@ -53,10 +53,10 @@ std::vector<Record> journal(Kind kind);
 std::string journal_path();
 std::string own_path();  // of this executable
 
-// The same executable, running one child role (see child_roles.cpp) on the same card.
+// The same executable, running one child role (see ChildRole) on the same card.
 class Child {
  public:
-  explicit Child(const std::string& role);
+  explicit Child(const std::string& role, const std::vector<std::string>& environment = {});  // "NAME=value"
   ~Child();
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
@@ -71,5 +71,18 @@ class Child {
   bool waited_ = false;
 };
 int run_child_role(std::string_view role);
+
+// A role beside the cases that use it: ChildRole holder("hold", [] { ...; return 0; });
+class ChildRole {
+ public:
+  ChildRole(const char* name, int (*body)());
+  static ChildRole* find(std::string_view name);  // null: no such role
+  int run() const { return run_(); }
+
+ private:
+  const char* name_;
+  int (*run_)();
+  ChildRole* next_;
+};
 
 }  // namespace lull::sim::test
