@@ -9,32 +9,21 @@
 #include "tests/driver/card/card_file.h"
 
 namespace lull::sim {
-namespace {
-
-// Holds the card's mutex. If its last holder died in between, the counts are made anew from the owners.
-class Locked {
- public:
-  explicit Locked(CardFile& file) : file_(file) {
-    if (::pthread_mutex_lock(&file.mutex) == EOWNERDEAD) {
-      recount();
-      ::pthread_mutex_consistent(&file.mutex);
-    }
+Locked::Locked(CardFile& file) : file_(file) {
+  if (::pthread_mutex_lock(&file.mutex) == EOWNERDEAD) {
+    recount();
+    ::pthread_mutex_consistent(&file.mutex);
   }
-  ~Locked() { ::pthread_mutex_unlock(&file_.mutex); }
-  Locked(const Locked&) = delete;
-  Locked& operator=(const Locked&) = delete;
+}
 
- private:
-  void recount() {
-    for (Slot& slot : file_.slots) slot.granules = 0;
-    for (std::uint32_t i = 0; i < file_.granules; ++i) {
-      if (const auto owner = file_.owners()[i]) ++file_.slots[owner - 1u].granules;
-    }
+Locked::~Locked() { ::pthread_mutex_unlock(&file_.mutex); }
+
+void Locked::recount() {
+  for (Slot& slot : file_.slots) slot.granules = 0;
+  for (std::uint32_t i = 0; i < file_.granules; ++i) {
+    if (const auto owner = file_.owners()[i]) ++file_.slots[owner - 1u].granules;
   }
-  CardFile& file_;
-};
-
-}  // namespace
+}
 
 std::uint64_t Card::used_bytes() const {
   std::uint64_t used = 0;

@@ -27,13 +27,22 @@ struct MemoryInfo {
   std::uint64_t total, free;
 };
 
-struct Span {  // CLOCK_MONOTONIC nanoseconds
+struct Span {  // CLOCK_MONOTONIC nanoseconds, of modelled time as it is stretched to this machine
   std::uint64_t start_ns, end_ns;
 };
 
-enum class Direction { to_device, to_host };
+// What moves bytes: one engine towards the device, one towards the host, one within the card.
+enum class Engine { to_device, to_host, within_device };
+inline constexpr std::size_t engine_count = 3;
 enum class Role { user, observer };  // an observer has no slot and may hold nothing
 
+// A transfer that has been queued on an engine.
+struct QueuedTransfer {
+  Engine engine;
+  std::uint64_t id;
+};
+
+struct Transfer;  // see link.h
 struct CardFile;  // the mapped head, see card_file.h
 
 class Card {
@@ -54,8 +63,10 @@ class Card {
   std::vector<Use> users();
   void uuid(std::uint8_t out[16]) const;
 
-  // When a copy that may start at ready_ns has the engine of its direction, back to back with the one before.
-  Span schedule_copy(Direction direction, std::uint64_t ready_ns, std::size_t bytes, std::uint64_t bytes_per_s);
+  // Queues a transfer behind those that the engine has; what it lasts depends on the other direction, see link.h.
+  QueuedTransfer queue_transfer(Engine engine, const Transfer& transfer);
+  // When it moves, as far as is known now: later transfers the other way can delay its end until that has passed.
+  Span span_of(const QueuedTransfer& ticket);
 
   // The compute engine. A holder that computes for longer than a slice does not keep others out: they then run beside
   // it, as the time slices of a GPU would let them.
@@ -69,6 +80,8 @@ class Card {
   bool take_slot();
   void let_others_first();
   void give_back_the_dead();
+  bool try_queue(Engine engine, const Transfer& transfer, QueuedTransfer& out);
+  void settle(Engine engine);
   std::uint64_t used_bytes() const;
 
   CardFile* file_ = nullptr;

@@ -1,4 +1,4 @@
-// The engines of a card, shared by all processes on it.
+// The compute engine of a card, which all processes on it take in turns.
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -13,9 +13,8 @@
 namespace lull::sim {
 namespace {
 
-constexpr std::uint64_t copy_latency_ns = 2'000;  // every copy takes this long besides its bytes
-constexpr std::uint64_t slice_ns = 100'000'000;   // a kernel longer than this no longer excludes others
-constexpr long look_again_ns = 2'000'000;         // a holder that died wakes nobody
+constexpr std::uint64_t slice_ns = 100'000'000;  // a kernel longer than this no longer excludes others
+constexpr long look_again_ns = 2'000'000;        // a holder that died wakes nobody
 
 void wait_while(std::atomic<std::uint32_t>& word, std::uint32_t value) {
   const timespec limit{0, look_again_ns};
@@ -27,16 +26,6 @@ void wake_all(std::atomic<std::uint32_t>& word) {
 }
 
 }  // namespace
-
-Span Card::schedule_copy(Direction direction, std::uint64_t ready_ns, std::size_t bytes, std::uint64_t bytes_per_s) {
-  auto& free_at = file_->copy_free_at_ns[direction == Direction::to_device ? 0 : 1];
-  const auto transfer = static_cast<std::uint64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(bytes_per_s));
-  std::uint64_t free = free_at.load(std::memory_order_relaxed), start = 0;
-  do {
-    start = std::max(free, ready_ns);
-  } while (!free_at.compare_exchange_weak(free, start + copy_latency_ns + transfer, std::memory_order_relaxed));
-  return {start, start + copy_latency_ns + transfer};
-}
 
 // Whoever had the engine last lets another process that waits go first: that makes it turns.
 void Card::let_others_first() {

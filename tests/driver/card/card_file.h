@@ -8,10 +8,11 @@
 #include <cstdint>
 
 #include "tests/driver/card/card.h"
+#include "tests/driver/card/link.h"
 
 namespace lull::sim {
 
-inline constexpr std::uint64_t card_magic = 0x32445241434d4953u;  // "SIMCARD2"
+inline constexpr std::uint64_t card_magic = 0x33445241434d4953u;  // "SIMCARD3"
 inline constexpr std::size_t card_slots = 256;
 
 // A process on the card. The start time tells it from a later process of the same number.
@@ -31,6 +32,19 @@ struct ComputeEngine {
   std::atomic<std::uint64_t> since_ns;
 };
 
+// The transfers of one engine in the order they were queued, the settled ones first. Some of those stay, because what
+// is queued late may have been ready while they moved. An index plus first_id is a transfer's number.
+struct TransferQueue {
+  static constexpr std::uint32_t most = 512, kept = 128;
+  std::uint64_t first_id;
+  std::uint32_t count;
+  std::uint32_t reserved;
+  std::array<Transfer, most> transfers;
+  std::array<std::uint8_t, most> collected;  // its owner knows when it was over
+
+  std::span<Transfer> all() { return {transfers.data(), count}; }
+};
+
 struct CardFile {
   std::uint64_t magic;
   std::uint64_t bytes;      // of device memory, whole granules
@@ -40,10 +54,23 @@ struct CardFile {
   std::array<std::uint8_t, 16> uuid;
   pthread_mutex_t mutex;  // robust: guards slots and owners
   std::array<Slot, card_slots> slots;
-  std::array<std::atomic<std::uint64_t>, 2> copy_free_at_ns;
+  std::array<TransferQueue, engine_count> engines;  // guarded by the mutex
   ComputeEngine compute;
 
   std::uint16_t* owners() { return reinterpret_cast<std::uint16_t*>(this + 1); }  // slot + 1, 0 = free
+};
+
+// Holds the card's mutex. If its last holder died in between, the counts are made anew from the owners.
+class Locked {
+ public:
+  explicit Locked(CardFile& file);
+  ~Locked();
+  Locked(const Locked&) = delete;
+  Locked& operator=(const Locked&) = delete;
+
+ private:
+  void recount();
+  CardFile& file_;
 };
 
 // Whether the process that once had this number and start time still lives; a zombie does not.

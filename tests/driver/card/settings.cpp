@@ -2,29 +2,17 @@
 
 #include <unistd.h>
 
-#include <cmath>
 #include <cstdlib>
 
 namespace lull::sim {
 namespace {
 
-std::uint64_t unit_of(const std::string& suffix) {
-  if (suffix.empty() || suffix == "B") return 1;
-  static const std::string letters = "KMGT";
-  const auto power = letters.find(suffix[0] == 'k' ? 'K' : suffix[0]);
-  if (power == std::string::npos) return 0;
-  const std::string rest = suffix.substr(1);
-  if (rest == "iB" || rest == "i") return std::uint64_t{1} << (10 * (power + 1));
-  if (rest.empty() || rest == "B") return static_cast<std::uint64_t>(std::pow(1000.0, static_cast<double>(power + 1)));
-  return 0;
-}
-
 void read_bytes(Settings& to, const char* name, std::uint64_t least, std::uint64_t& value) {
   const char* text = ::getenv(name);
   if (!text || !*text) return;
-  const std::uint64_t bytes = parse_bytes(text);
-  if (bytes >= least && bytes <= std::uint64_t{1} << 40) {
-    value = bytes;
+  const auto bytes = parse_bytes(text);
+  if (bytes && *bytes >= least && *bytes <= std::uint64_t{1} << 40) {
+    value = *bytes;
   } else {
     to.problem = std::string(name) + "='" + text + "': expected a size from " + std::to_string(least) +
                  " bytes to 1TiB, such as 256MiB";
@@ -38,16 +26,36 @@ void read_devices(Settings& to) {
   if (to.devices < 1 || to.devices > 8) to.problem = std::string("LULL_SIM_DEVICES='") + text + "': expected 1 to 8";
 }
 
+void read_scale(Settings& to) {
+  const char* text = ::getenv("LULL_SIM_SCALE");
+  if (!text || !*text) return;
+  const auto number = parse_number(text);
+  if (number && *number >= 1 && *number <= 1e6)
+    to.card.time_scale = *number;
+  else
+    to.problem = std::string("LULL_SIM_SCALE='") + text + "': expected a number from 1 to 1e6";
+}
+
+// The profile first: all else is an exception from it.
+void read_card(Settings& to) {
+  const char* name = ::getenv("LULL_SIM_CARD");
+  std::string problem;
+  if (!load_profile(name && *name ? name : "sim", to.card, problem)) to.problem = "LULL_SIM_CARD: " + problem;
+  std::uint64_t link = 0;
+  read_bytes(to, "LULL_SIM_MEMORY", 8u << 20, to.card.memory_bytes);
+  read_bytes(to, "LULL_SIM_LINK", 1000, link);
+  read_bytes(to, "LULL_SIM_CONTEXT", 0, to.card.context_bytes);
+  read_bytes(to, "LULL_SIM_MODULE", 0, to.card.module_bytes);
+  if (link) to.card.to_device = to.card.to_device_duplex = to.card.to_host = to.card.to_host_duplex = link;
+  read_scale(to);
+  to.memory_bytes = to.card.memory_bytes;
+  to.context_bytes = to.card.context_bytes;
+  to.module_bytes = to.card.module_bytes;
+}
+
 Settings read_environment() {
   Settings s;
-  std::uint64_t memory = s.memory_bytes, context = s.context_bytes, module = s.module_bytes;
-  read_bytes(s, "LULL_SIM_MEMORY", 8u << 20, memory);
-  read_bytes(s, "LULL_SIM_LINK", 1000, s.link_bytes_per_s);
-  read_bytes(s, "LULL_SIM_CONTEXT", 0, context);
-  read_bytes(s, "LULL_SIM_MODULE", 0, module);
-  s.memory_bytes = memory;
-  s.context_bytes = context;
-  s.module_bytes = module;
+  read_card(s);
   read_devices(s);
   const char* pool = ::getenv("LULL_SIM_POOL");
   s.pool = pool && *pool ? pool : "/dev/shm/lull-sim-" + std::to_string(::getuid());
@@ -76,14 +84,6 @@ bool parse_fault(const std::string& text, Fault& fault) {
 
 }  // namespace
 
-std::uint64_t parse_bytes(const std::string& text) {
-  char* end = nullptr;
-  const double number = std::strtod(text.c_str(), &end);
-  const double bytes = number * static_cast<double>(unit_of(end));
-  if (end == text.c_str() || !(bytes >= 0) || bytes > 1e18) return 0;
-  return static_cast<std::uint64_t>(bytes);
-}
-
 bool parse_faults(const std::string& text, std::vector<Fault>& out) {
   for (std::size_t at = 0; at < text.size();) {
     const auto end = std::min(text.find(';', at), text.size());
@@ -100,6 +100,14 @@ bool parse_faults(const std::string& text, std::vector<Fault>& out) {
 const Settings& settings() {
   static const Settings& read = *new Settings(read_environment());
   return read;
+}
+
+std::uint64_t stretched_ns(std::uint64_t modelled_ns) {
+  return static_cast<std::uint64_t>(static_cast<double>(modelled_ns) * settings().card.time_scale);
+}
+
+std::uint64_t modelled_ns(std::uint64_t real_ns) {
+  return static_cast<std::uint64_t>(static_cast<double>(real_ns) / settings().card.time_scale);
 }
 
 }  // namespace lull::sim

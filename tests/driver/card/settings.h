@@ -1,12 +1,15 @@
 // The simulated GPU: what a test may choose, by environment, read once at the first call.
 //
-//   LULL_SIM_MEMORY    device memory of a card, such as 256MiB                          (1GiB)
-//   LULL_SIM_LINK      bytes a second between host and device, each way                 (1e9)
+//   LULL_SIM_CARD      which card: sim, rtx-3090, rtx-4090, h100, or the path of a profile (card/profile.h)   (sim)
+//   LULL_SIM_MEMORY    device memory of a card, such as 256MiB                          (the profile's: 1GiB)
+//   LULL_SIM_LINK      bytes a second between host and device, each way, also while the other way is busy
+//                                                                                       (the profile's: 1e9)
+//   LULL_SIM_SCALE     real time = modelled time x this, 1 to 1e6                       (the profile's: 1)
 //   LULL_SIM_POOL      the file that all processes of one card share: its memory and its accounts
 //                      (/dev/shm/lull-sim-<uid>); further cards add .1, .2 ... Who names it removes it.
 //   LULL_SIM_DEVICES   cards, 1 to 8                                                    (1)
-//   LULL_SIM_CONTEXT   native bytes a context costs                                     (16MiB)
-//   LULL_SIM_MODULE    native bytes a loaded module costs                               (1MiB)
+//   LULL_SIM_CONTEXT   native bytes a context costs                                     (the profile's: 16MiB)
+//   LULL_SIM_MODULE    native bytes a loaded module costs                               (the profile's: 1MiB)
 //   LULL_SIM_POISON    1: newly created device memory is filled with 0xCB               (off)
 //   LULL_SIM_JOURNAL   file that every call and every engine's work is written to, see journal.h   (off)
 //   LULL_SIM_FAULTS    FUNCTION:NTH=ERROR;... : the NTH call (from 1) of an exported function fails with that error
@@ -20,6 +23,9 @@
 #include <string>
 #include <vector>
 
+#include "tests/driver/card/profile.h"
+#include "tests/driver/card/units.h"
+
 namespace lull::sim {
 
 struct Fault {
@@ -30,12 +36,10 @@ struct Fault {
 };
 
 struct Settings {
-  std::size_t memory_bytes = std::size_t{1} << 30;
-  std::uint64_t link_bytes_per_s = 1'000'000'000;
+  Profile card;                                                       // with what the environment overrides in it
+  std::size_t memory_bytes = 0, context_bytes = 0, module_bytes = 0;  // the card's
   std::string pool;
   int devices = 1;
-  std::size_t context_bytes = 16u << 20;
-  std::size_t module_bytes = 1u << 20;
   bool poison = false;
   std::string journal;
   std::vector<Fault> faults;
@@ -44,8 +48,10 @@ struct Settings {
 
 const Settings& settings();
 
-// "256MiB", "1GB", "1e9", "4096": bytes; 0 for anything else.
-std::uint64_t parse_bytes(const std::string& text);
+// Modelled nanoseconds on the machine's clock, and back.
+std::uint64_t stretched_ns(std::uint64_t modelled_ns);
+std::uint64_t modelled_ns(std::uint64_t real_ns);
+
 // FUNCTION:NTH=ERROR;...; false if any part is malformed.
 bool parse_faults(const std::string& text, std::vector<Fault>& out);
 

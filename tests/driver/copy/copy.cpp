@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "tests/driver/card/settings.h"
 #include "tests/driver/context/context.h"
+#include "tests/driver/copy/engine_time.h"
 #include "tests/driver/graph/graph.h"
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/memory/guard.h"
@@ -65,27 +65,20 @@ void note(const Running& running, Kind kind, Span span, std::uintptr_t address, 
                  .stream = running.stream_number});
 }
 
+bool pageable(const Box& box, Route route) {
+  return (!from_device(route) && classify(box.from.address, box.width, reading) == Touch::unknown) ||
+         (!to_device(route) && classify(box.to.address, box.width, writing) == Touch::unknown);
+}
+
 CUresult perform(const Box& box, Route route, Running& running) {
-  const bool over_link = route == Route::to_device || route == Route::to_host;
-  Span span{running.ready_ns, 0};
-  const auto direction = route == Route::to_device ? Direction::to_device : Direction::to_host;
-  if (over_link)
-    span = running.device.card->schedule_copy(direction, running.ready_ns, box.bytes(), settings().link_bytes_per_s);
+  const EngineTime engine(running, route, box.bytes(), pageable(box, route));
   const bool whole = !sides_fault(box, route) && run_touching_memory([&] { move_bytes(box); });
   const CUresult result = whole ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
-  if (over_link)
-    sleep_until(span.end_ns, running.life);
-  else
-    span.end_ns = std::max(now_ns(), running.ready_ns);
+  const Span span = engine.wait();
   running.end_ns = span.end_ns;
   if (route != Route::within_host)
     note(running, kind_of(route), span, to_device(route) ? box.to.address : box.from.address, box.bytes(), result);
   return result;
-}
-
-bool pageable(const Box& box, Route route) {
-  return (!from_device(route) && classify(box.from.address, box.width, reading) == Touch::unknown) ||
-         (!to_device(route) && classify(box.to.address, box.width, writing) == Touch::unknown);
 }
 
 template <class T>
@@ -106,8 +99,9 @@ CUresult perform(const Fill& fill, Running& running) {
       fill_rows<std::uint32_t>(fill);
   });
   const CUresult result = there ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
-  running.end_ns = std::max(now_ns(), running.ready_ns);
-  note(running, Kind::memset, {running.ready_ns, running.end_ns}, fill.to.address, row_bytes * fill.height, result);
+  const Span span = fill_span(running, row_bytes * fill.height);
+  running.end_ns = span.end_ns;
+  note(running, Kind::memset, span, fill.to.address, row_bytes * fill.height, result);
   return result;
 }
 

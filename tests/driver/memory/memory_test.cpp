@@ -166,19 +166,3 @@ TEST_CASE("launches are checked at the call and copy their parameters there") {
   OK(cuMemcpyDtoH_v2(&value, words, 4));
   CHECK_EQ(value, 2);
 }
-
-TEST_CASE("settings are read with their units, and nonsense is told from zero") {
-  using lull::sim::parse_bytes;
-  CHECK_EQ(parse_bytes("256MiB"), 256u << 20);
-  CHECK_EQ(parse_bytes("1GB"), 1'000'000'000u);
-  CHECK_EQ(parse_bytes("1e9"), 1'000'000'000u);
-  CHECK_EQ(parse_bytes("many"), 0);
-  CHECK_EQ(parse_bytes("12x"), 0);
-  std::vector<lull::sim::Fault> faults;
-  CHECK(lull::sim::parse_faults("cuMemCreate:3=2;cuMemMap:1+=999", faults));
-  REQUIRE_EQ(faults.size(), 2);
-  CHECK_EQ(faults[0].nth, 3);
-  CHECK(faults[1].and_later);
-  CHECK_FALSE(lull::sim::parse_faults("cuMemCreate=2", faults));
-  CHECK_FALSE(lull::sim::parse_faults("cuMemCreate:0=2", faults));
-}

@@ -194,7 +194,7 @@ nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t device, char* uuid, unsigned length)
 }
 
 nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char* name, unsigned length) {
-  return with_card(device, [&](const Card&) { return copy_text("Lull simulated GPU", name, length); });
+  return with_card(device, [&](const Card&) { return copy_text(settings().card.name, name, length); });
 }
 
 nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t* memory) {
