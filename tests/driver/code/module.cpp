@@ -44,7 +44,7 @@ CUresult CodeModule::place_variables(Context& context) {
 CUresult CodeModule::load(Context& context, std::shared_ptr<const ptx::Module> parsed,
                           std::shared_ptr<CodeModule>& out) {
   auto module = std::make_shared<CodeModule>();
-  if (!context.device().card->charge(settings().module_bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (!charge_native(context.device(), settings().module_bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
   module->context_ = &context;
   module->device_ = &context.device();
   module->parsed_ = std::move(parsed);

@@ -10,6 +10,7 @@
 #include "tests/driver/graph/graph.h"
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/memory/memory.h"
+#include "tests/driver/memory/pool.h"
 #include "tests/driver/registry.h"
 #include "tests/driver/surface/entry.h"
 
@@ -52,7 +53,7 @@ Context::Context(Device& device, bool primary)
     : limits(usual_limits()), device_(device), primary_(primary), id_(next_id()), life_(std::make_shared<Life>()) {}
 
 CUresult Context::activate(unsigned with_flags) {
-  if (!device_.card->charge(settings().context_bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (!charge_native(device_, settings().context_bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
   const std::scoped_lock lock(mutex_);
   life_ = std::make_shared<Life>();
   flags = with_flags;
@@ -161,6 +162,7 @@ CUresult Context::synchronize() {
     stream->wait_until(stream->submitted());
     if (!registry<Stream>().find(stream.get())) forget(stream);  // destroyed while it still had work
   }
+  trim_pools_at_synchronisation();
   return error();
 }
 

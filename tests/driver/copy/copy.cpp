@@ -26,7 +26,7 @@ Touch classify_side(const Side& side, std::size_t width, std::size_t height, std
 }
 
 // Known at the call: an address no device knows, or more bytes than were allocated there.
-bool refused_at_call(Touch touch) { return touch == Touch::unknown || touch == Touch::overrun; }
+bool refused_at_call(Touch touch) { return touch == Touch::unknown || touch == Touch::overrun || touch == Touch::idle; }
 // Known when the engine gets there: nothing is mapped.
 bool faults(Touch touch) { return touch == Touch::illegal || touch == Touch::overrun || touch == Touch::unknown; }
 
@@ -110,7 +110,7 @@ CUresult perform(const Fill& fill, Running& running) {
 Route route_between(std::uintptr_t to, std::uintptr_t from) {
   const auto on_device = [](std::uintptr_t address) {
     const Touch touch = classify(address, 1, reading);
-    return touch == Touch::device || touch == Touch::illegal || touch == Touch::overrun;
+    return touch == Touch::device || touch == Touch::illegal || touch == Touch::overrun || touch == Touch::idle;
   };
   if (on_device(to)) return on_device(from) ? Route::within_device : Route::to_device;
   return on_device(from) ? Route::to_host : Route::within_host;

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "tests/driver/memory/memory.h"
+#include "tests/driver/memory/pool.h"
 
 namespace lull::sim {
 namespace {
@@ -26,22 +27,9 @@ std::map<std::uintptr_t, Slab>& slabs() {
   return all;
 }
 
-std::uint64_t next_id() {
-  static std::uint64_t last = 0;
-  return ++last;
-}
-
 std::uintptr_t own_memory(Device& device, std::size_t bytes) {
-  const std::size_t whole = (bytes + granule_bytes - 1) / granule_bytes * granule_bytes;
-  auto physical = Physical::take(device, whole);
-  if (!physical) return 0;
-  Space& all = space();
-  const std::uintptr_t base = all.reserve(whole, granule_bytes, 0, true);
-  if (!base) return 0;
-  if (all.map(base, whole, std::move(physical)) && all.set_access(base, CU_MEM_ACCESS_FLAGS_PROT_READWRITE))
-    return base;
-  all.unreserve(base);
-  return 0;
+  return space().reserve_with_memory(device, (bytes + granule_bytes - 1) / granule_bytes * granule_bytes,
+                                     Holds::allocations);
 }
 
 std::uintptr_t cut(Slab& slab, std::size_t bytes) {
@@ -74,17 +62,14 @@ struct Place {
   std::uintptr_t slab = 0;
 };
 
-// Pool memory outlives the context it was allocated in.
-Context* owner_of(Context& context, AllocationKind kind) { return kind == AllocationKind::pool ? nullptr : &context; }
-
 Place small_memory(Context& context, std::size_t bytes, AllocationKind kind) {
   for (auto& [base, slab] : slabs()) {
-    if (slab.device != &context.device() || slab.owner != owner_of(context, kind) || slab.kind != kind) continue;
+    if (slab.device != &context.device() || slab.owner != &context || slab.kind != kind) continue;
     if (const auto offset = cut(slab, bytes); offset != UINTPTR_MAX) return {base + offset, base};
   }
   const std::uintptr_t base = own_memory(context.device(), granule_bytes);
   if (!base) return {};
-  slabs()[base] = {&context.device(), owner_of(context, kind), kind, {{bytes, granule_bytes - bytes}}};
+  slabs()[base] = {&context.device(), &context, kind, {{bytes, granule_bytes - bytes}}};
   return {base, base};
 }
 
@@ -100,6 +85,7 @@ void release_entry(std::map<std::uintptr_t, Allocation>::iterator entry) {
   const std::uintptr_t base = entry->first;
   const Allocation allocation = entry->second;
   space().allocations.erase(entry);
+  if (allocation.pool) return allocation.pool->put_back(base, allocation.bytes, {});
   if (!allocation.slab) return drop_reservation(base);
   Slab& slab = slabs().at(allocation.slab);
   put_back(slab, base - allocation.slab, rounded(allocation.bytes));
@@ -110,6 +96,11 @@ void release_entry(std::map<std::uintptr_t, Allocation>::iterator entry) {
 
 }  // namespace
 
+std::uint64_t next_allocation_id() {
+  static std::uint64_t last = 0;
+  return ++last;
+}
+
 std::uintptr_t allocate(Context& context, std::size_t bytes, AllocationKind kind) {
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
@@ -117,7 +108,7 @@ std::uintptr_t allocate(Context& context, std::size_t bytes, AllocationKind kind
   const Place place = rounded(bytes) <= small_bytes ? small_memory(context, rounded(bytes), kind)
                                                     : Place{own_memory(context.device(), bytes), 0};
   if (place.base)
-    all.allocations[place.base] = {bytes, kind, owner_of(context, kind), &context.device(), place.slab, next_id()};
+    all.allocations[place.base] = {bytes, kind, &context, &context.device(), place.slab, next_allocation_id()};
   return place.base;
 }
 
@@ -125,9 +116,16 @@ bool release(std::uintptr_t base) {
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   const auto found = all.allocations.find(base);
-  if (found == all.allocations.end()) return false;
+  if (found == all.allocations.end() || found->second.kind == AllocationKind::graph) return false;
   release_entry(found);
   return true;
+}
+
+bool charge_native(Device& device, std::size_t bytes) {
+  if (device.card->charge(bytes)) return true;
+  const std::scoped_lock lock(space().mutex);
+  give_back_idle(device);
+  return device.card->charge(bytes);
 }
 
 void free_memory_of(Context& context) {

@@ -2,14 +2,18 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "tests/driver/card/settings.h"
+#include "tests/driver/memory/pool.h"
 
 namespace lull::sim {
 namespace {
 
 constexpr int no_memory = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
+constexpr std::size_t most_gone = 256;  // ranges: the host allows a process some 65000 mappings
 
 void* at(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
 
@@ -36,7 +40,10 @@ Space& space() {
 
 std::shared_ptr<Physical> Physical::take(Device& device, std::size_t bytes) {
   auto physical = std::make_shared<Physical>(device, bytes);
-  if (!device.card->take(bytes, physical->extents)) return nullptr;
+  if (!device.card->take(bytes, physical->extents)) {
+    give_back_idle(device);
+    if (!device.card->take(bytes, physical->extents)) return nullptr;
+  }
   if (settings().poison) {
     for (const Extent& e : physical->extents) std::memset(device.card->granule(e.first), 0xCB, e.count * granule_bytes);
   }
@@ -47,11 +54,14 @@ Physical::~Physical() {
   if (!extents.empty()) device.card->give(extents);
 }
 
-std::uintptr_t Space::reserve(std::size_t bytes, std::size_t alignment, std::uintptr_t hint, bool internal) {
-  if (hint && hint % alignment == 0) {
+std::uintptr_t Space::reserve(std::size_t bytes, std::size_t alignment, std::uintptr_t hint, Holds holds) {
+  constexpr std::size_t most = std::size_t{1} << 47;  // of user space
+  if (bytes > most || alignment > most) return 0;
+  if (hint && hint % alignment == 0 && bytes <= UINTPTR_MAX - hint) {
+    let_go(hint, bytes);
     void* there = ::mmap(at(hint), bytes, PROT_NONE, no_memory, -1, 0);
     if (there == at(hint)) {
-      reservations[hint] = {bytes, internal};
+      reservations[hint] = {bytes, holds};
       return hint;
     }
     if (there != MAP_FAILED) (void)::munmap(there, bytes);
@@ -59,13 +69,35 @@ std::uintptr_t Space::reserve(std::size_t bytes, std::size_t alignment, std::uin
   void* raw = ::mmap(nullptr, bytes + alignment, PROT_NONE, no_memory, -1, 0);
   if (raw == MAP_FAILED) return 0;
   const std::uintptr_t base = aligned(raw, bytes, alignment);
-  reservations[base] = {bytes, internal};
+  reservations[base] = {bytes, holds};
   return base;
 }
 
 void Space::unreserve(std::uintptr_t base) {
-  (void)::munmap(at(base), reservations.at(base).bytes);
+  static std::uint64_t order = 0;
+  gone[base] = {reservations.at(base).bytes, ++order};
   reservations.erase(base);
+  if (gone.size() <= most_gone) return;
+  const auto oldest = std::ranges::min_element(gone, {}, [](const auto& range) { return range.second.order; });
+  let_go(oldest->first, oldest->second.bytes);
+}
+
+void Space::let_go(std::uintptr_t base, std::size_t bytes) {
+  std::erase_if(gone, [&](const auto& range) {
+    const bool overlaps = range.first < base + bytes && base < range.first + range.second.bytes;
+    if (overlaps) (void)::munmap(at(range.first), range.second.bytes);
+    return overlaps;
+  });
+}
+
+std::uintptr_t Space::reserve_with_memory(Device& device, std::size_t bytes, Holds holds) {
+  auto physical = Physical::take(device, bytes);
+  if (!physical) return 0;
+  const std::uintptr_t base = reserve(bytes, granule_bytes, 0, holds);
+  if (!base) return 0;
+  if (map(base, bytes, std::move(physical)) && set_access(base, CU_MEM_ACCESS_FLAGS_PROT_READWRITE)) return base;
+  unreserve(base);
+  return 0;
 }
 
 bool Space::map(std::uintptr_t base, std::size_t bytes, std::shared_ptr<Physical> physical) {
@@ -114,27 +146,37 @@ std::vector<std::uintptr_t> Space::whole_mappings(std::uintptr_t base, std::size
   return found;
 }
 
+namespace {
+
+// Locked.
+bool mapped_for(Space& all, std::uintptr_t address, std::size_t bytes, CUmemAccess_flags needed) {
+  for (std::size_t done = 0; done < bytes;) {
+    const auto range = Space::containing(all.mapped, address + done);
+    if (range == all.mapped.end() || (range->second.access & needed) != needed) return false;
+    done = range->first + range->second.bytes - address;
+  }
+  return true;
+}
+
+template <class Map>
+bool inside_one(Map& ranges, std::uintptr_t address, std::size_t bytes) {
+  const auto found = Space::containing(ranges, address);
+  return found != ranges.end() && bytes <= found->second.bytes - (address - found->first);
+}
+
+}  // namespace
+
 Touch classify(std::uintptr_t address, std::size_t bytes, CUmemAccess_flags needed) {
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   const auto reserved = Space::containing(all.reservations, address);
-  if (reserved == all.reservations.end()) {
-    const auto host = Space::containing(all.host, address);
-    const bool inside = host != all.host.end() && bytes <= host->second.bytes - (address - host->first);
-    return inside ? Touch::known_host : Touch::unknown;
-  }
-  if (reserved->second.internal) {
-    const auto allocation = Space::containing(all.allocations, address);
-    const bool inside =
-        allocation != all.allocations.end() && bytes <= allocation->second.bytes - (address - allocation->first);
-    return inside ? Touch::device : Touch::overrun;
-  }
-  for (std::size_t done = 0; done < bytes;) {
-    const auto range = Space::containing(all.mapped, address + done);
-    if (range == all.mapped.end() || (range->second.access & needed) != needed) return Touch::illegal;
-    done = range->first + range->second.bytes - address;
-  }
-  return Touch::device;
+  if (reserved == all.reservations.end())
+    return inside_one(all.host, address, bytes) ? Touch::known_host : Touch::unknown;
+  if (reserved->second.holds == Holds::program)
+    return mapped_for(all, address, bytes, needed) ? Touch::device : Touch::illegal;
+  if (inside_one(all.allocations, address, bytes)) return Touch::device;
+  if (reserved->second.holds == Holds::allocations) return Touch::overrun;
+  return mapped_for(all, address, bytes, needed) ? Touch::idle : Touch::illegal;
 }
 
 }  // namespace lull::sim

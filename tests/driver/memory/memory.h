@@ -23,16 +23,25 @@ struct Physical {
   unsigned references = 0;  // of the handle
   CUmemAllocationProp properties{};
 
-  static std::shared_ptr<Physical> take(Device& device, std::size_t bytes);  // null: the card is full
+  // Null: the card is full, even without what idle pools could give back. Needs Space::mutex.
+  static std::shared_ptr<Physical> take(Device& device, std::size_t bytes);
   Physical(Device& on, std::size_t size) : device(on), bytes(size) {}
   ~Physical();
   Physical(const Physical&) = delete;
   Physical& operator=(const Physical&) = delete;
 };
 
+// Whose addresses they are: the program's own, those of cuMemAlloc and its like, or those of a pool (stream-ordered or
+// of graphs), where memory stays mapped between a free and the next allocation.
+enum class Holds { program, allocations, pool };
 struct Reservation {
   std::size_t bytes;
-  bool internal;  // of cuMemAlloc and its like, not the program's
+  Holds holds;
+};
+
+struct Gone {
+  std::size_t bytes;
+  std::uint64_t order;
 };
 
 struct MappedRange {
@@ -41,7 +50,8 @@ struct MappedRange {
   CUmemAccess_flags access = CU_MEM_ACCESS_FLAGS_PROT_NONE;
 };
 
-enum class AllocationKind { device, managed, pool, code };
+enum class AllocationKind { device, managed, pool, graph, code };
+class Pool;
 
 // What cuMemAlloc and its like returned.
 struct Allocation {
@@ -50,7 +60,8 @@ struct Allocation {
   Context* context;  // owner; compared only
   Device* device;
   std::uintptr_t slab = 0;  // base of the slab it lies in; 0: its own reservation
-  std::uint64_t id = 0;
+  std::uint64_t id = 0;     // never that of another allocation
+  Pool* pool = nullptr;     // of kind pool
 };
 
 enum class HostKind { allocated, registered };
@@ -75,13 +86,18 @@ class Space {
   std::map<CUmemGenericAllocationHandle, std::shared_ptr<Physical>> handles;
 
   // All need the mutex.
-  std::uintptr_t reserve(std::size_t bytes, std::size_t alignment, std::uintptr_t hint, bool internal);  // 0: refused
+  std::uintptr_t reserve(std::size_t bytes, std::size_t alignment, std::uintptr_t hint, Holds holds);  // 0: refused
   void unreserve(std::uintptr_t base);
+  std::uintptr_t reserve_with_memory(Device& device, std::size_t bytes, Holds holds);  // whole granules; 0: no memory
   bool map(std::uintptr_t base, std::size_t bytes, std::shared_ptr<Physical> physical);
-  void unmap(std::uintptr_t base);  // one whole mapping
+  void unmap(std::uintptr_t base);                      // one whole mapping
+  void let_go(std::uintptr_t base, std::size_t bytes);  // what of the gone ranges overlaps these addresses
   bool set_access(std::uintptr_t base, CUmemAccess_flags access);
   // The mappings that exactly cover a range, none cut; empty if they do not.
   std::vector<std::uintptr_t> whole_mappings(std::uintptr_t base, std::size_t bytes) const;
+  // Addresses that were given back and are kept from others for a while, so that touching them is a fault and does not
+  // meet what the host put there since. The oldest go first, and any that a program reserves by name.
+  std::map<std::uintptr_t, Gone> gone;
   // The entry of a map of ranges that contains an address; end() if none does.
   template <class Map>
   static auto containing(Map& ranges, std::uintptr_t address) {
@@ -98,6 +114,7 @@ enum class Touch {
   device,      // all of it is mapped, with access
   illegal,     // in a reservation, and not: error 700
   overrun,     // memory of cuMemAlloc, not inside one allocation
+  idle,        // memory a pool holds, not inside one allocation: refused at a call, no fault for work on its way
   known_host,  // page-locked memory of ours
   unknown,     // anything else: the host's business
 };
@@ -105,6 +122,9 @@ Touch classify(std::uintptr_t address, std::size_t bytes, CUmemAccess_flags need
 
 // Memory that comes with its address, zero-initialised never. 0: out of memory.
 std::uintptr_t allocate(Context& context, std::size_t bytes, AllocationKind kind);
+std::uint64_t next_allocation_id();  // needs the mutex
+// Native memory: what has a size and no address. False: the card is full, even without what idle pools hold.
+bool charge_native(Device& device, std::size_t bytes);
 // False: no such allocation of that base address.
 bool release(std::uintptr_t base);
 // What goes with a context: its allocations, page-locked memory and registrations; not what cuMemCreate made.

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "tests/driver/graph/graph.h"
-#include "tests/driver/memory/memory.h"
+#include "tests/driver/memory/graph_memory.h"
 #include "tests/driver/surface/api.h"
 
 namespace lull::sim::api {
@@ -73,6 +73,7 @@ CUresult cuMemFree_v2(CUdeviceptr dptr) {
   if (const CUresult refused = unsafe_during_capture()) return refused;
   // As on a GPU, memory is not taken from under running work.
   if (const CUresult failed = context->synchronize()) return failed;
+  if (is_graph_memory(dptr)) return free_graph_memory(dptr);
   return release(dptr) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
@@ -88,7 +89,8 @@ CUresult cuMemGetAddressRange_v2(CUdeviceptr* pbase, size_t* psize, CUdeviceptr 
     return answer(own->first, own->second.bytes);
   const auto range = Space::containing(all.mapped, dptr);
   const auto reserved = Space::containing(all.reservations, dptr);
-  if (range != all.mapped.end() && !reserved->second.internal) return answer(range->first, range->second.bytes);
+  if (range != all.mapped.end() && reserved->second.holds == Holds::program)
+    return answer(range->first, range->second.bytes);
   if (const auto host = Space::containing(all.host, dptr); host != all.host.end())
     return answer(host->first, host->second.bytes);
   return CUDA_ERROR_NOT_FOUND;

@@ -17,6 +17,7 @@ struct Pointed {
   std::size_t bytes = 0;
   bool mapped = true, managed = false, legacy_ipc = false;
   std::uint64_t id = 0;
+  Pool* pool = nullptr;
 };
 
 Pointed look_up(std::uintptr_t address) {
@@ -34,14 +35,15 @@ Pointed look_up(std::uintptr_t address) {
             true,
             managed,
             a.kind == AllocationKind::device,
-            a.id};
+            a.id,
+            a.pool};
   }
   if (const auto host = Space::containing(all.host, address); host != all.host.end()) {
     return {true,  CU_MEMORYTYPE_HOST, host->second.context, 0, host->first, host->second.bytes, true, false,
             false, host->first};
   }
   const auto reserved = Space::containing(all.reservations, address);
-  if (reserved == all.reservations.end() || reserved->second.internal) return {};
+  if (reserved == all.reservations.end() || reserved->second.holds != Holds::program) return {};
   const auto range = Space::containing(all.mapped, address);
   const bool mapped = range != all.mapped.end();
   return {true,
@@ -81,7 +83,7 @@ CUresult attribute_of(const Pointed& p, void* data, CUpointer_attribute attribut
     case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES: return answer<int>(data, 0);
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE: return answer<int>(data, 0);
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS: return answer<int>(data, CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE);
-    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE: return answer<CUmemoryPool>(data, nullptr);
+    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE: return answer(data, reinterpret_cast<CUmemoryPool>(p.pool));
     default: return CUDA_ERROR_NOT_SUPPORTED;
   }
 }

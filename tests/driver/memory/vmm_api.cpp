@@ -32,7 +32,7 @@ bool known_access(CUmemAccess_flags flags) {
 // Inside one reservation of the program, nothing of it mapped yet.
 bool free_to_map(Space& all, std::uintptr_t base, std::size_t bytes) {
   const auto reserved = Space::containing(all.reservations, base);
-  if (reserved == all.reservations.end() || reserved->second.internal) return false;
+  if (reserved == all.reservations.end() || reserved->second.holds != Holds::program) return false;
   if (bytes > reserved->second.bytes - (base - reserved->first)) return false;
   const auto next = all.mapped.lower_bound(base);
   return (next == all.mapped.end() || next->first >= base + bytes) &&
@@ -41,7 +41,7 @@ bool free_to_map(Space& all, std::uintptr_t base, std::size_t bytes) {
 
 bool of_program(Space& all, std::uintptr_t address) {
   const auto reserved = Space::containing(all.reservations, address);
-  return reserved != all.reservations.end() && !reserved->second.internal;
+  return reserved != all.reservations.end() && reserved->second.holds == Holds::program;
 }
 
 }  // namespace
@@ -62,7 +62,7 @@ CUresult cuMemAddressReserve(CUdeviceptr* ptr, size_t size, size_t alignment, CU
   if (const CUresult refused = unsafe_during_capture()) return refused;
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
-  *ptr = all.reserve(size, std::max(alignment, granule_bytes), addr, false);
+  *ptr = all.reserve(size, std::max(alignment, granule_bytes), addr, Holds::program);
   return *ptr ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
@@ -71,7 +71,7 @@ CUresult cuMemAddressFree(CUdeviceptr ptr, size_t size) {
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   const auto reserved = all.reservations.find(ptr);
-  if (reserved == all.reservations.end() || reserved->second.internal || reserved->second.bytes != size)
+  if (reserved == all.reservations.end() || reserved->second.holds != Holds::program || reserved->second.bytes != size)
     return CUDA_ERROR_INVALID_VALUE;
   const auto first = all.mapped.lower_bound(ptr);
   if (first != all.mapped.end() && first->first < ptr + size) return CUDA_ERROR_INVALID_VALUE;  // unmap first
@@ -85,12 +85,12 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle* handle, size_t size, const CU
   if (!handle || !device || size == 0 || !whole_granules(size) || flags != 0) return CUDA_ERROR_INVALID_VALUE;
   if (prop->requestedHandleTypes != CU_MEM_HANDLE_TYPE_NONE) return CUDA_ERROR_NOT_SUPPORTED;
   if (const CUresult refused = unsafe_during_capture()) return refused;
+  Space& all = space();
+  const std::scoped_lock lock(all.mutex);
   auto physical = Physical::take(*device, size);
   if (!physical) return CUDA_ERROR_OUT_OF_MEMORY;
   physical->properties = *prop;
   physical->references = 1;
-  Space& all = space();
-  const std::scoped_lock lock(all.mutex);
   *handle = physical->handle = new_handle();
   all.handles[*handle] = std::move(physical);
   return CUDA_SUCCESS;

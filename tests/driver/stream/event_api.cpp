@@ -5,6 +5,7 @@
 #include "tests/driver/context/context.h"
 #include "tests/driver/graph/graph.h"
 #include "tests/driver/journal/journal_write.h"
+#include "tests/driver/memory/pool.h"
 #include "tests/driver/registry.h"
 #include "tests/driver/surface/api.h"
 
@@ -150,6 +151,7 @@ CUresult cuEventSynchronize(CUevent hEvent) {
   if (state.captured_in) return CUDA_ERROR_CAPTURED_EVENT;
   if (!state.mark) return CUDA_SUCCESS;
   state.mark->wait(state.mark->life());
+  trim_pools_at_synchronisation();
   return state.mark->life().sticky();
 }
 

@@ -9,6 +9,7 @@
 
 #include "tests/driver/context/context.h"
 #include "tests/driver/journal/journal_write.h"
+#include "tests/driver/memory/pool.h"
 
 namespace lull::sim {
 namespace {
@@ -156,6 +157,7 @@ CUresult synchronize(Stream& stream) {
     if (failed) return failed;
   }
   stream.wait_until(stream.submitted());
+  trim_pools_at_synchronisation();
   return stream.life().sticky();
 }
 
