@@ -126,7 +126,7 @@ class Run:
 
     def read_journal(self):
         dump = self.stage.build.path("tests/driver/journal/journal-dump")
-        lines = subprocess.run([dump, self.journal], capture_output=True, text=True, check=True).stdout.splitlines()
+        lines = subprocess.run([dump, "--ndjson", self.journal], capture_output=True, text=True, check=True).stdout.splitlines()
         records = (json.loads(line) for line in lines if '"copy_' in line)
         copies = [r for r in records if r["bytes"] >= SMALLEST_MOVE]
         for switch in self.switches:

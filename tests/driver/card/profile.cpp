@@ -52,7 +52,6 @@ constexpr auto keys = std::to_array<Key>({
     of_call("unmap-call", &Profile::unmap, call),
     of_call("unmap-per-mib", &Profile::unmap, per_mib),
     of_call("release-call", &Profile::release, call),
-    of_call("release-per-mib", &Profile::release, per_mib),
     of_call("register-call", &Profile::host_register, call),
     of_call("register-per-mib", &Profile::host_register, per_mib),
     of_call("host-alloc-call", &Profile::host_alloc, call),

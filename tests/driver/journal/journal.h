@@ -2,8 +2,11 @@
 //
 // The file: a head of 4096 bytes, then blocks of 64 KiB, each filled by one thread with records of 64 bytes in the
 // order it made them. Writing is a few plain stores into a mapping; a process that dies loses nothing it had written.
-// Times are CLOCK_MONOTONIC nanoseconds. Engine times are modelled: a copy starts where the engine became free and
-// lasts bytes / LULL_SIM_LINK, whatever the host's scheduler did meanwhile; kernels are timed as they ran.
+//
+// Times are CLOCK_MONOTONIC nanoseconds. Those of copies and fills are modelled: a copy starts where its engine became
+// free and lasts as long as the card's profile says, whatever the host's scheduler did meanwhile; written_ns is when
+// it really was over. Kernels are timed as they ran. A card with a time scale runs in slow motion: modelled durations
+// are then (end_ns - start_ns) / scale, while all times stay comparable with each other and with the machine's clock.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -20,6 +23,7 @@ enum class Kind : std::uint16_t {
   copy_d2d = 4,  // within the card
   kernel = 5,    // the compute engine: `address` is the CUfunction, `bytes` the number of threads
   memset = 6,
+  mark = 7,  // written by a test, see mark_journal: `result` is its number
 };
 
 struct Record {
@@ -44,6 +48,22 @@ std::vector<Record> read_journal(const std::string& path, std::string* problem =
 std::string_view function_name(std::uint16_t function);  // "cuMemAlloc_v2"; empty if unknown
 std::uint16_t function_number(std::string_view name);    // 0xffff if unknown
 std::string_view kind_name(Kind kind);
+
+// What the head of the file says. No card: only marks have been written so far.
+struct JournalHeading {
+  std::string card;
+  double time_scale = 1;
+};
+JournalHeading read_journal_heading(const std::string& path);
+
+// Writes a mark of at most 16 characters, such as "gate closed". Any process may, whether it uses the driver or not;
+// the file is made if need be. False, and errno: it could not be written, or the text is too long.
+bool mark_journal(const std::string& path, std::string_view text, std::int32_t number = 0);
+std::string mark_text(const Record& record);  // empty: no mark
+
+// The records that began after the first mark `from` and not after the next mark `to`: what happened while, say, a
+// gate was closed. Empty without the first mark; to the end without the second.
+std::vector<Record> between(const std::vector<Record>& records, std::string_view from, std::string_view to);
 
 // Nanoseconds in which at least one of these records' engines was busy, overlaps counted once.
 std::uint64_t busy_ns(const std::vector<Record>& records, Kind kind);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 
@@ -57,6 +58,19 @@ std::vector<Record> read_journal(const std::string& path, std::string* problem) 
   return records;
 }
 
+JournalHeading read_journal_heading(const std::string& path) {
+  std::string why;
+  const auto bytes = read_file(path, why);
+  JournalHeading heading;
+  if (bytes.size() < journal_head_bytes) return heading;
+  const auto* head = reinterpret_cast<const JournalHead*>(bytes.data());
+  if (head->magic.load(std::memory_order_relaxed) != journal_magic) return heading;
+  const double scale = std::bit_cast<double>(head->time_scale.load(std::memory_order_relaxed));
+  if (scale >= 1) heading.time_scale = scale;
+  heading.card.assign(head->card, ::strnlen(head->card, sizeof head->card));
+  return heading;
+}
+
 std::string_view function_name(std::uint16_t function) { return function < names.size() ? names[function] : ""; }
 
 std::uint16_t function_number(std::string_view name) {
@@ -65,10 +79,28 @@ std::uint16_t function_number(std::string_view name) {
 }
 
 std::string_view kind_name(Kind kind) {
-  static constexpr std::array<std::string_view, 7> kinds = {"none",     "call",   "copy_h2d", "copy_d2h",
-                                                            "copy_d2d", "kernel", "memset"};
+  static constexpr std::array<std::string_view, 8> kinds = {"none",     "call",   "copy_h2d", "copy_d2h",
+                                                            "copy_d2d", "kernel", "memset",   "mark"};
   const auto number = static_cast<std::size_t>(kind);
   return number < kinds.size() ? kinds[number] : "unknown";
+}
+
+std::string mark_text(const Record& record) {
+  if (record.kind != Kind::mark) return {};
+  char text[16];
+  std::memcpy(text, &record.address, 8);
+  std::memcpy(text + 8, &record.bytes, 8);
+  return {text, ::strnlen(text, sizeof text)};
+}
+
+std::vector<Record> between(const std::vector<Record>& records, std::string_view from, std::string_view to) {
+  const auto is = [](std::string_view text) {
+    return [text](const Record& r) { return r.kind == Kind::mark && mark_text(r) == text; };
+  };
+  const auto first = std::find_if(records.begin(), records.end(), is(from));
+  if (first == records.end()) return {};
+  const auto last = std::find_if(first + 1, records.end(), is(to));
+  return {first + 1, last};
 }
 
 std::uint64_t busy_ns(const std::vector<Record>& records, Kind kind) {

@@ -5,6 +5,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <bit>
+#include <cstring>
 #include <new>
 
 #include "tests/driver/card/settings.h"
@@ -25,10 +27,17 @@ void* map_part(std::size_t offset, std::size_t bytes) {
   return at == MAP_FAILED ? nullptr : at;
 }
 
+// Every process writes the same.
+void introduce(JournalHead& head) {
+  std::strncpy(head.card, settings().card.name.c_str(), sizeof head.card - 1);
+  head.time_scale.store(std::bit_cast<std::uint64_t>(settings().card.time_scale), std::memory_order_relaxed);
+  head.magic.store(journal_magic, std::memory_order_relaxed);
+}
+
 JournalHead* head() {
   static JournalHead* const mapped = [] {
     auto* at = settings().journal.empty() ? nullptr : static_cast<JournalHead*>(map_part(0, journal_head_bytes));
-    if (at) at->magic.store(journal_magic, std::memory_order_relaxed);
+    if (at) introduce(*at);
     return at;
   }();
   return mapped;

@@ -2,6 +2,7 @@
 // called, so recording an event again does not move what already waits for it.
 #include <chrono>
 
+#include "tests/driver/card/settings.h"
 #include "tests/driver/context/context.h"
 #include "tests/driver/graph/graph.h"
 #include "tests/driver/journal/journal_write.h"
@@ -163,7 +164,7 @@ CUresult cuEventElapsedTime_v2(float* milliseconds, CUevent hStart, CUevent hEnd
   if (!from || !to) return CUDA_ERROR_INVALID_HANDLE;
   if (!from->reached() || !to->reached()) return CUDA_ERROR_NOT_READY;
   const auto difference_ns = static_cast<std::int64_t>(to->time_ns() - from->time_ns());
-  *milliseconds = static_cast<float>(static_cast<double>(difference_ns) / 1e6);
+  *milliseconds = static_cast<float>(static_cast<double>(difference_ns) / settings().card.time_scale / 1e6);
   return CUDA_SUCCESS;
 }
 

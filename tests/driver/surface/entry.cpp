@@ -10,6 +10,7 @@
 
 #include "tests/driver/card/settings.h"
 #include "tests/driver/journal/journal_write.h"
+#include "tests/driver/surface/cost.h"
 
 namespace lull::sim {
 namespace {
@@ -94,15 +95,17 @@ PerThreadDefault::~PerThreadDefault() { per_thread_default = outer_; }
 bool PerThreadDefault::active() { return per_thread_default; }
 
 Call::Call(std::uint16_t function, When when) : function_(function), refusal_(refusal_of(function, when)) {
-  if (initialised() && journal_on()) start_ns_ = now_ns();
+  if (initialised() && (journal_on() || has_cost(function))) start_ns_ = now_ns();
 }
 
 CUresult Call::end(CUresult result, std::uint64_t address, std::uint64_t bytes) {
+  std::uint64_t end_ns = 0;
+  if (result == CUDA_SUCCESS && start_ns_ != 0 && has_cost(function_)) end_ns = spend_cost(function_, bytes, start_ns_);
   // The first cuInit is the only initialised call that has no start.
   if (initialised() && journal_on()) {
     const std::uint64_t now = now_ns();
     journal_write({.start_ns = start_ns_ ? start_ns_ : now,
-                   .end_ns = now,
+                   .end_ns = end_ns ? end_ns : now,
                    .pid = 0,
                    .tid = 0,
                    .kind = Kind::call,
