@@ -53,9 +53,24 @@ void read_card(Settings& to) {
   to.module_bytes = to.card.module_bytes;
 }
 
+void read_queue(Settings& to) {
+  const char* text = ::getenv("LULL_SIM_QUEUE");
+  if (!text || !*text) return;
+  char* end = nullptr;
+  const long depth = std::strtol(text, &end, 10);
+  if (*end || depth < 1 || depth > 1'000'000)
+    to.problem = std::string("LULL_SIM_QUEUE='") + text + "': expected 1 to 1000000";
+  else
+    to.queue_depth = static_cast<std::size_t>(depth);
+}
+
 Settings read_environment() {
   Settings s;
   read_card(s);
+  std::uint64_t graph = s.graph_bytes;
+  read_bytes(s, "LULL_SIM_GRAPH", 0, graph);
+  s.graph_bytes = graph;
+  read_queue(s);
   read_devices(s);
   const char* pool = ::getenv("LULL_SIM_POOL");
   s.pool = pool && *pool ? pool : "/dev/shm/lull-sim-" + std::to_string(::getuid());

@@ -10,6 +10,8 @@
 //   LULL_SIM_DEVICES   cards, 1 to 8                                                    (1)
 //   LULL_SIM_CONTEXT   native bytes a context costs                                     (the profile's: 16MiB)
 //   LULL_SIM_MODULE    native bytes a loaded module costs                               (the profile's: 1MiB)
+//   LULL_SIM_GRAPH     native bytes an executable graph costs                           (64KiB)
+//   LULL_SIM_QUEUE     pieces of work a stream takes before a call waits, 1 to 1000000  (1024)
 //   LULL_SIM_POISON    1: newly created device memory is filled with 0xCB               (off)
 //   LULL_SIM_JOURNAL   file that every call and every engine's work is written to, see journal.h   (off)
 //   LULL_SIM_FAULTS    FUNCTION:NTH=ERROR;... : the NTH call (from 1) of an exported function fails with that error
@@ -40,6 +42,8 @@ struct Settings {
   std::size_t memory_bytes = 0, context_bytes = 0, module_bytes = 0;  // the card's
   std::string pool;
   int devices = 1;
+  std::size_t graph_bytes = 64u << 10;
+  std::size_t queue_depth = 1024;
   bool poison = false;
   std::string journal;
   std::vector<Fault> faults;

@@ -7,7 +7,7 @@
 
 #include "tests/driver/card/settings.h"
 #include "tests/driver/code/module.h"
-#include "tests/driver/graph/graph.h"
+#include "tests/driver/graph/exec.h"
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/memory/memory.h"
 #include "tests/driver/memory/pool.h"
@@ -97,6 +97,7 @@ void Context::deactivate() {
   }
   stop_work();
   drop_captures_of(*this);
+  drop_graphs_of(*this);
   unload_modules_of(*this);
   free_memory_of(*this);
   const std::scoped_lock lock(mutex_);

@@ -116,31 +116,43 @@ Route route_between(std::uintptr_t to, std::uintptr_t from) {
   return on_device(from) ? Route::to_host : Route::within_host;
 }
 
-CUresult queue_copy(Stream& stream, const Box& box, Route route, Wait wait) {
-  if (wait == Wait::yes) {
-    if (const CUresult refused = unsafe_during_capture()) return refused;
-  }
-  if (box.bytes() == 0) return CUDA_SUCCESS;
+CUresult CopyOperation::run(Running& running) const { return perform(box_, route_, running); }
+CUresult FillOperation::run(Running& running) const { return perform(fill_, running); }
+
+CUresult check_copy(const Box& box, Route route) {
   if (!box.to.address || !box.from.address) return CUDA_ERROR_INVALID_VALUE;
   if (from_device(route) && refused_at_call(classify_side(box.from, box.width, box.height, box.depth, reading)))
     return CUDA_ERROR_INVALID_VALUE;
   if (to_device(route) && refused_at_call(classify_side(box.to, box.width, box.height, box.depth, writing)))
     return CUDA_ERROR_INVALID_VALUE;
+  return CUDA_SUCCESS;
+}
+
+CUresult queue_copy(Stream& stream, const Box& box, Route route, Wait wait) {
+  if (wait == Wait::yes) {
+    if (const CUresult refused = unsafe_during_capture()) return refused;
+  }
+  if (box.bytes() == 0) return CUDA_SUCCESS;
+  if (const CUresult wrong = check_copy(box, route)) return wrong;
   const bool captures = capture_of(stream) != nullptr;
-  const CUresult failed = submit(stream, CU_GRAPH_NODE_TYPE_MEMCPY,
-                                 [box, route](Running& running) { return perform(box, route, running); });
+  const CUresult failed = submit(stream, std::make_shared<CopyOperation>(box, route));
   if (failed || captures || (wait == Wait::no && !pageable(box, route))) return failed;
   stream.wait_until(stream.submitted());
   return stream.life().sticky();
 }
 
-CUresult queue_fill(Stream& stream, const Fill& fill) {
+CUresult check_fill(const Fill& fill) {
   const std::size_t row_bytes = fill.width * fill.element_bytes;
-  if (row_bytes == 0 || fill.height == 0) return CUDA_SUCCESS;
   if (fill.to.address % fill.element_bytes || fill.to.pitch % fill.element_bytes) return CUDA_ERROR_INVALID_VALUE;
   if (fill.height > 1 && fill.to.pitch < row_bytes) return CUDA_ERROR_INVALID_VALUE;
-  if (refused_at_call(classify_side(fill.to, row_bytes, fill.height, 1, writing))) return CUDA_ERROR_INVALID_VALUE;
-  return submit(stream, CU_GRAPH_NODE_TYPE_MEMSET, [fill](Running& running) { return perform(fill, running); });
+  const Touch touch = classify_side(fill.to, row_bytes, fill.height, 1, writing);
+  return refused_at_call(touch) ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+}
+
+CUresult queue_fill(Stream& stream, const Fill& fill) {
+  if (fill.width == 0 || fill.height == 0) return CUDA_SUCCESS;
+  if (const CUresult wrong = check_fill(fill)) return wrong;
+  return submit(stream, std::make_shared<FillOperation>(fill));
 }
 
 }  // namespace lull::sim

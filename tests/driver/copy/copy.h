@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "tests/driver/stream/operation.h"
 #include "tests/driver/stream/stream.h"
 
 namespace lull::sim {
@@ -21,6 +22,21 @@ struct Box {
 enum class Route { to_device, to_host, within_device, within_host };
 enum class Wait { yes, no };
 
+class CopyOperation : public Operation {
+ public:
+  CopyOperation(const Box& box, Route route) : box_(box), route_(route) {}
+  CUgraphNodeType type() const override { return CU_GRAPH_NODE_TYPE_MEMCPY; }
+  CUresult run(Running&) const override;
+  const Box& box() const { return box_; }
+  Route route() const { return route_; }
+
+ private:
+  Box box_;
+  Route route_;
+};
+// What is known to be wrong when a copy is asked for.
+CUresult check_copy(const Box& box, Route route);
+
 // Checks the box, queues the copy, and waits for it if asked to, or if pageable host memory takes part: the driver
 // promises not to touch that after the call. (It moves at the same bandwidth as page-locked memory here.)
 CUresult queue_copy(Stream& stream, const Box& box, Route route, Wait wait);
@@ -31,6 +47,18 @@ struct Fill {
   unsigned element_bytes = 1;
   std::size_t width = 0, height = 1;  // elements, rows
 };
+
+class FillOperation : public Operation {
+ public:
+  explicit FillOperation(const Fill& fill) : fill_(fill) {}
+  CUgraphNodeType type() const override { return CU_GRAPH_NODE_TYPE_MEMSET; }
+  CUresult run(Running&) const override;
+  const Fill& fill() const { return fill_; }
+
+ private:
+  Fill fill_;
+};
+CUresult check_fill(const Fill& fill);
 CUresult queue_fill(Stream& stream, const Fill& fill);
 
 // Whether an address is the device's, and so which way a generic copy goes.

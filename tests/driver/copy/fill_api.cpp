@@ -1,12 +1,7 @@
-// Memsets and the memory operations of streams.
-#include <atomic>
-
+// Memsets.
 #include "tests/driver/context/context.h"
 #include "tests/driver/copy/copy.h"
 #include "tests/driver/graph/graph.h"
-#include "tests/driver/journal/journal_write.h"
-#include "tests/driver/memory/guard.h"
-#include "tests/driver/memory/memory.h"
 #include "tests/driver/surface/api.h"
 
 namespace lull::sim::api {
@@ -29,60 +24,6 @@ Fill row(CUdeviceptr dst, std::uint32_t value, unsigned element, std::size_t n) 
 Fill rows(CUdeviceptr dst, std::size_t pitch, std::uint32_t value, unsigned element, std::size_t width,
           std::size_t height) {
   return {{dst, pitch}, value, element, width, height};
-}
-
-template <class T>
-bool reached(T now, T value, unsigned flags) {
-  switch (flags & 3u) {
-    case CU_STREAM_WAIT_VALUE_GEQ: return static_cast<std::make_signed_t<T>>(now - value) >= 0;
-    case CU_STREAM_WAIT_VALUE_EQ: return now == value;
-    case CU_STREAM_WAIT_VALUE_AND: return (now & value) != 0;
-    default: return (~(now | value)) != 0;  // NOR
-  }
-}
-
-// The word must be mapped device memory or page-locked host memory, when asked for and when its turn comes.
-template <class T>
-bool word_there(CUdeviceptr at) {
-  const Touch touch = classify(at, sizeof(T), CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
-  return touch == Touch::device || touch == Touch::known_host;
-}
-
-template <class T>
-CUresult write_value(CUstream hStream, CUdeviceptr at, T value, unsigned flags) {
-  const FoundStream stream = find_stream(hStream);
-  if (!stream) return stream.error;
-  if (at % sizeof(T) || (flags & ~1u) || classify(at, sizeof(T), CU_MEM_ACCESS_FLAGS_PROT_NONE) == Touch::unknown)
-    return CUDA_ERROR_INVALID_VALUE;
-  return submit(*stream, CU_GRAPH_NODE_TYPE_BATCH_MEM_OP, [at, value](Running& running) {
-    running.end_ns = running.ready_ns;
-    const bool written = word_there<T>(at) && run_touching_memory([&] {
-                           std::atomic_ref(*reinterpret_cast<T*>(at))
-                               .store(value, std::memory_order_release);  // read by whoever polls the word
-                         });
-    return written ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
-  });
-}
-
-template <class T>
-CUresult wait_value(CUstream hStream, CUdeviceptr at, T value, unsigned flags) {
-  const FoundStream stream = find_stream(hStream);
-  if (!stream) return stream.error;
-  constexpr unsigned known = 3u | CU_STREAM_WAIT_VALUE_FLUSH;
-  if (at % sizeof(T) || (flags & ~known) || classify(at, sizeof(T), CU_MEM_ACCESS_FLAGS_PROT_NONE) == Touch::unknown)
-    return CUDA_ERROR_INVALID_VALUE;
-  return submit(*stream, CU_GRAPH_NODE_TYPE_BATCH_MEM_OP, [at, value, flags](Running& running) {
-    T now = 0;
-    while (!running.life.stop) {
-      const bool read = word_there<T>(at) && run_touching_memory([&] {
-                          now = std::atomic_ref(*reinterpret_cast<T*>(at)).load(std::memory_order_acquire);
-                        });
-      if (!read) return CUDA_ERROR_ILLEGAL_ADDRESS;
-      if (reached(now, value, flags)) break;
-      sleep_until(now_ns() + 100'000, running.life);
-    }
-    return CUDA_SUCCESS;
-  });
 }
 
 }  // namespace
@@ -110,19 +51,6 @@ CUresult cuMemsetD2D16Async(CUdeviceptr d, size_t p, unsigned short v, size_t w,
 }
 CUresult cuMemsetD2D32Async(CUdeviceptr d, size_t p, unsigned v, size_t w, size_t h, CUstream s) {
   return fill(s, rows(d, p, v, 4, w, h));
-}
-
-CUresult cuStreamWriteValue32_v2(CUstream s, CUdeviceptr a, cuuint32_t v, unsigned f) {
-  return write_value<std::uint32_t>(s, a, v, f);
-}
-CUresult cuStreamWriteValue64_v2(CUstream s, CUdeviceptr a, cuuint64_t v, unsigned f) {
-  return write_value<std::uint64_t>(s, a, v, f);
-}
-CUresult cuStreamWaitValue32_v2(CUstream s, CUdeviceptr a, cuuint32_t v, unsigned f) {
-  return wait_value<std::uint32_t>(s, a, v, f);
-}
-CUresult cuStreamWaitValue64_v2(CUstream s, CUdeviceptr a, cuuint64_t v, unsigned f) {
-  return wait_value<std::uint64_t>(s, a, v, f);
 }
 
 }  // namespace lull::sim::api

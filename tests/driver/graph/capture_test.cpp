@@ -101,8 +101,8 @@ TEST_CASE("a stream that waits for an event of a capture joins it") {
   OK(cuMemsetD8Async(d, 1, 64, b));
   OK(cuEventRecord(join, b));
   OK(cuStreamWaitEvent(a, join, 0));
-  CHECK_EQ(cuEventQuery(join), CUDA_ERROR_CAPTURED_EVENT);
   OK(cuStreamEndCapture(a, &graph));
+  CHECK_EQ(cuEventQuery(join), CUDA_ERROR_CAPTURED_EVENT);
   OK(cuStreamIsCapturing(b, &status));
   CHECK_EQ(status, CU_STREAM_CAPTURE_STATUS_NONE);
   OK(cuGraphDestroy(graph));

@@ -37,7 +37,7 @@ CUresult allocate_from(Pool& pool, CUdeviceptr* dptr, std::size_t bytes, Stream&
     after = std::move(block.after);
   }
   if (!after) return CUDA_SUCCESS;
-  stream.push([](Running&) { return CUDA_SUCCESS; }, After::error_too, {std::move(*after)});
+  (void)stream.push(std::make_shared<EmptyOperation>(), {std::move(*after)});
   return CUDA_SUCCESS;
 }
 

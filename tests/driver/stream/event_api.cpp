@@ -1,65 +1,30 @@
-// Events. Every record makes a new mark; waits, queries and times refer to the mark that was the newest when they were
-// called, so recording an event again does not move what already waits for it.
-#include <chrono>
+// The event functions of the driver.
+#include <cmath>
 
 #include "tests/driver/card/settings.h"
 #include "tests/driver/context/context.h"
-#include "tests/driver/graph/graph.h"
-#include "tests/driver/journal/journal_write.h"
 #include "tests/driver/memory/pool.h"
 #include "tests/driver/registry.h"
+#include "tests/driver/stream/event.h"
 #include "tests/driver/surface/api.h"
 
 namespace lull::sim {
 namespace {
 
-class Mark {
- public:
-  explicit Mark(std::shared_ptr<Life> life) : life_(std::move(life)) {}
-
-  void reach(std::uint64_t time_ns) {
-    const std::scoped_lock lock(mutex_);
-    time_ns_ = time_ns;
-    reached_.notify_all();
-  }
-  bool reached() const {
-    const std::scoped_lock lock(mutex_);
-    return time_ns_ != 0;
-  }
-  std::uint64_t time_ns() const {
-    const std::scoped_lock lock(mutex_);
-    return time_ns_;
-  }
-  // The modelled time of the record; 0 if `waiter` stops first.
-  std::uint64_t wait(const Life& waiter) const {
-    std::unique_lock lock(mutex_);
-    while (time_ns_ == 0 && !waiter.stop) reached_.wait_for(lock, std::chrono::milliseconds(50));
-    return time_ns_;
-  }
-  const Life& life() const { return *life_; }
-
- private:
-  const std::shared_ptr<Life> life_;
-  mutable std::mutex mutex_;
-  mutable std::condition_variable reached_;
-  std::uint64_t time_ns_ = 0;
-};
-
-struct Event {
-  unsigned flags;
-  std::weak_ptr<Context> context;
-  std::mutex mutex;
-  std::shared_ptr<Mark> mark;
-  std::shared_ptr<Capture> captured_in;
-};
-
 struct State {
   std::shared_ptr<Mark> mark;
   std::shared_ptr<Capture> captured_in;
+  Dependencies captured_at;
 };
 State state_of(Event& event) {
   const std::scoped_lock lock(event.mutex);
-  return {event.mark, event.captured_in};
+  return {event.mark, event.captured_in, event.captured_at};
+}
+
+// It stands for nodes, not for work that could be over: asking makes its capture invalid.
+CUresult captured_event(const State& state) {
+  invalidate(state.captured_in);
+  return CUDA_ERROR_CAPTURED_EVENT;
 }
 
 std::shared_ptr<Life> life_of(const Stream& stream) {
@@ -94,23 +59,21 @@ CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned flags
   if (!stream) return stream.error;
   if (!event || event->context.lock() != stream->context()) return CUDA_ERROR_INVALID_HANDLE;
   if (flags & ~static_cast<unsigned>(CU_EVENT_RECORD_EXTERNAL)) return CUDA_ERROR_INVALID_VALUE;
-  if (auto capture = capture_of(*stream)) {
+  Dependencies behind;
+  if (auto capture = capture_of(*stream, &behind)) {
     if (capture->invalid) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+    if (flags & CU_EVENT_RECORD_EXTERNAL) return submit(*stream, std::make_shared<RecordOperation>(event, nullptr));
     const std::scoped_lock lock(event->mutex);
-    event->captured_in = std::move(capture);  // the order of the graph's nodes is all it stands for
+    event->captured_in = std::move(capture);
+    event->captured_at = std::move(behind);
     return CUDA_SUCCESS;
   }
   auto life = life_of(*stream);
   if (!life) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
   auto mark = std::make_shared<Mark>(std::move(life));
-  const auto reach = [mark](Running& running) {
-    running.end_ns = running.ready_ns;  // takes no time of its own
-    mark->reach(running.ready_ns);
-    return CUDA_SUCCESS;
-  };
   // Held over the submission: two threads that record one event leave the later mark in it.
   const std::scoped_lock lock(event->mutex);
-  if (const CUresult failed = submit(*stream, CU_GRAPH_NODE_TYPE_EVENT_RECORD, reach, After::error_too)) return failed;
+  if (const CUresult failed = submit(*stream, std::make_shared<RecordOperation>(event, mark))) return failed;
   event->mark = std::move(mark);
   event->captured_in.reset();
   return CUDA_SUCCESS;
@@ -124,14 +87,18 @@ CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned flags) {
   if (!stream) return stream.error;
   if (!event) return CUDA_ERROR_INVALID_HANDLE;
   if (flags & ~static_cast<unsigned>(CU_EVENT_WAIT_EXTERNAL)) return CUDA_ERROR_INVALID_VALUE;
+  const auto capture = capture_of(*stream);
+  if (flags & CU_EVENT_WAIT_EXTERNAL) {
+    if (capture) return submit(*stream, std::make_shared<AwaitOperation>(event, nullptr));
+  }
   const State state = state_of(*event);
-  if (state.captured_in) return join_capture(*stream, state.captured_in);
-  if (capture_of(*stream)) return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
+  if (state.captured_in) return join_capture(stream.stream, state.captured_in, state.captured_at);
+  if (capture) {  // what was recorded outside may not be waited for inside
+    invalidate(capture);
+    return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
+  }
   if (!state.mark) return CUDA_SUCCESS;  // never recorded: nothing to wait for
-  return submit(*stream, CU_GRAPH_NODE_TYPE_WAIT_EVENT, [mark = state.mark](Running& running) {
-    running.end_ns = std::max(running.ready_ns, mark->wait(running.life));
-    return CUDA_SUCCESS;
-  });
+  return submit(*stream, std::make_shared<AwaitOperation>(event, state.mark));
 }
 
 CUresult cuEventQuery(CUevent hEvent) {
@@ -139,7 +106,7 @@ CUresult cuEventQuery(CUevent hEvent) {
   if (!event) return CUDA_ERROR_INVALID_HANDLE;
   if (const CUresult refused = unsafe_during_capture()) return refused;
   const State state = state_of(*event);
-  if (state.captured_in) return CUDA_ERROR_CAPTURED_EVENT;
+  if (state.captured_in) return captured_event(state);
   if (!state.mark) return CUDA_SUCCESS;
   return state.mark->reached() ? state.mark->life().sticky() : CUDA_ERROR_NOT_READY;
 }
@@ -149,7 +116,7 @@ CUresult cuEventSynchronize(CUevent hEvent) {
   if (!event) return CUDA_ERROR_INVALID_HANDLE;
   if (const CUresult refused = unsafe_during_capture()) return refused;
   const State state = state_of(*event);
-  if (state.captured_in) return CUDA_ERROR_CAPTURED_EVENT;
+  if (state.captured_in) return captured_event(state);
   if (!state.mark) return CUDA_SUCCESS;
   state.mark->wait(state.mark->life());
   trim_pools_at_synchronisation();

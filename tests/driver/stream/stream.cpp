@@ -1,20 +1,19 @@
 #include "tests/driver/stream/stream.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <time.h>
 
 #include <algorithm>
 #include <chrono>
 
+#include "tests/driver/card/settings.h"
 #include "tests/driver/context/context.h"
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/memory/pool.h"
+#include "tests/driver/stream/thread.h"
 
 namespace lull::sim {
 namespace {
 
-constexpr std::uint64_t queue_limit = 1024;
 constexpr auto look_again = std::chrono::milliseconds(50);  // life().stop has no condition of its own
 
 std::uint32_t next_number() {
@@ -32,48 +31,27 @@ Stream::Stream(const std::shared_ptr<Context>& context, Kind kind, int priority)
       priority_(priority),
       number_(next_number()) {}
 
-void Stream::start_thread() {
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::sigdelset(&all, SIGSEGV);
-  ::sigdelset(&all, SIGBUS);
-  ::sigdelset(&all, SIGFPE);
-  ::sigdelset(&all, SIGILL);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);  // the thread inherits it: no handler of the program runs there
-  auto* self = new std::shared_ptr<Stream>(shared_from_this());
-  pthread_t thread{};
-  const auto body = [](void* argument) -> void* {
-    const std::unique_ptr<std::shared_ptr<Stream>> stream(static_cast<std::shared_ptr<Stream>*>(argument));
-    (*stream)->serve();
-    return nullptr;
-  };
-  const int error = ::pthread_create(&thread, nullptr, body, self);
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (error != 0) {
-    delete self;
-    life_->fail(CUDA_ERROR_OPERATING_SYSTEM);
-    return;
-  }
-  ::pthread_setname_np(thread, "sim-stream");
-  ::pthread_detach(thread);
-  has_thread_ = true;
+void Stream::start() {
+  has_thread_ = start_thread("sim-stream", [self = shared_from_this()] { self->serve(); });
+  if (!has_thread_) life_->fail(CUDA_ERROR_OPERATING_SYSTEM);
 }
 
 void Stream::wait_for_room() {
   std::unique_lock lock(mutex_);
-  while (submitted_ - completed_ >= queue_limit && !life_->stop) finished_.wait_for(lock, look_again);
+  while (submitted_ - completed_ >= settings().queue_depth && !life_->stop) finished_.wait_for(lock, look_again);
 }
 
-void Stream::push(Work work, After after, std::vector<Ticket> dependencies) {
+Ticket Stream::push(OperationPtr work, std::vector<Ticket> dependencies) {
   const std::scoped_lock lock(mutex_);
-  queue_.push_back({std::move(work), after, std::move(dependencies), now_ns()});
+  queue_.push_back({std::move(work), std::move(dependencies), now_ns()});
   ++submitted_;
-  if (!has_thread_) start_thread();
+  if (!has_thread_) start();
   if (!has_thread_) {  // nobody will do it; the context has its error
     queue_.clear();
     completed_ = submitted_;
   }
   arrived_.notify_one();
+  return {shared_from_this(), submitted_};
 }
 
 std::uint64_t Stream::submitted() const {
@@ -138,10 +116,11 @@ void Stream::perform(Entry& entry) {
   const std::uint64_t others_ns = await(entry.dependencies);
   const std::uint64_t ready_ns =
       std::max({entry.submitted_ns, modelled_end_ns_.load(std::memory_order_relaxed), others_ns});
-  Running running{device_, *life_, number_, ready_ns};
-  const bool skipped = entry.after == After::error_is_skipped && (life_->stop || life_->sticky() != CUDA_SUCCESS);
+  Running running{device_, *life_, number_, ready_ns, 0, priority_};
+  const bool skipped =
+      entry.work->after() == After::error_is_skipped && (life_->stop || life_->sticky() != CUDA_SUCCESS);
   if (!skipped) {
-    if (const CUresult failed = entry.work(running)) life_->fail(failed);
+    if (const CUresult failed = entry.work->run(running)) life_->fail(failed);
   }
   const std::uint64_t end_ns = running.end_ns ? running.end_ns : now_ns();
   modelled_end_ns_.store(std::max(end_ns, ready_ns), std::memory_order_relaxed);

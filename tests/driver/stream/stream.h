@@ -8,43 +8,16 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
 
-#include "tests/driver/surface/cuda_all.h"
+#include "tests/driver/stream/operation.h"
 
 namespace lull::sim {
 
-class Context;
-struct Device;
 struct Capture;
 class Stream;
-
-// One activation of a context. A sticky error fails every later call and skips all queued work.
-struct Life {
-  std::atomic<bool> stop{false};
-  std::atomic<int> error{0};
-  CUresult sticky() const { return static_cast<CUresult>(error.load(std::memory_order_acquire)); }
-  void fail(CUresult with) {
-    int none = 0;
-    error.compare_exchange_strong(none, with);
-  }
-};
-
-// What a piece of work knows while it runs, and when, in modelled time, it was over.
-struct Running {
-  Device& device;
-  Life& life;
-  std::uint32_t stream_number;
-  std::uint64_t ready_ns;
-  std::uint64_t end_ns = 0;  // 0: now
-};
-
-using Work = std::function<CUresult(Running&)>;
-
-enum class After { error_is_skipped, error_too };  // host callbacks and event records happen in any case
 
 struct Ticket {
   std::shared_ptr<Stream> stream;
@@ -64,23 +37,22 @@ class Stream : public std::enable_shared_from_this<Stream> {
   Life& life() const { return *life_; }
 
   void wait_for_room();  // a full queue makes its caller wait, as a GPU's does
-  void push(Work work, After after, std::vector<Ticket> dependencies);
+  Ticket push(OperationPtr work, std::vector<Ticket> dependencies);
   std::uint64_t submitted() const;
   bool idle() const;
   bool wait_until(std::uint64_t number, std::uint64_t limit_ns = UINT64_MAX) const;  // false: not within the limit
   void close();  // the thread ends when its queue is empty
   void wake();   // life().stop has been set
 
-  std::shared_ptr<Capture> capture;  // guarded by the capture mutex, see graph.h
+  std::shared_ptr<Capture> capture;  // guarded by graph_mutex(), see capture.h
 
  private:
   struct Entry {
-    Work work;
-    After after;
+    OperationPtr work;
     std::vector<Ticket> dependencies;
     std::uint64_t submitted_ns;
   };
-  void start_thread();
+  void start();
   void serve();
   void perform(Entry& entry);
   std::uint64_t await(const std::vector<Ticket>& dependencies);
@@ -99,7 +71,9 @@ class Stream : public std::enable_shared_from_this<Stream> {
   bool has_thread_ = false, closed_ = false;
 };
 
-// Queues work on a stream in the order its kind demands, or adds it to the capture the stream is in.
+// Queues work on a stream in the order its kind demands, behind `also` too, or adds it to the capture the stream is in.
+// `placed`, if given, receives its place in the queue.
+CUresult submit(Stream& stream, OperationPtr work, std::vector<Ticket> also = {}, Ticket* placed = nullptr);
 CUresult submit(Stream& stream, CUgraphNodeType type, Work work, After after = After::error_is_skipped);
 // Waits for everything submitted so far; the sticky error if there is one.
 CUresult synchronize(Stream& stream);

@@ -1,5 +1,6 @@
 // The stream functions of the driver, and how work gets its place among the work of other streams.
 #include <algorithm>
+#include <iterator>
 
 #include "tests/driver/context/context.h"
 #include "tests/driver/graph/graph.h"
@@ -24,20 +25,34 @@ std::vector<Ticket> tickets(Context& context, const Stream& stream) {
 
 }  // namespace
 
-CUresult submit(Stream& stream, CUgraphNodeType type, Work work, After after) {
+CUresult HostOperation::run(Running&) const {
+  enter_callback(true);
+  parameters_.fn(parameters_.userData);
+  enter_callback(false);
+  return CUDA_SUCCESS;
+}
+
+CUresult submit(Stream& stream, OperationPtr work, std::vector<Ticket> also, Ticket* placed) {
   if (const CUresult sticky = stream.life().sticky()) return sticky;
   CUresult result = CUDA_SUCCESS;
-  if (captured(stream, type, work, after, result)) return result;
+  if (captured(stream, work, result)) return result;
   const auto context = stream.context();
   if (!context) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
   stream.wait_for_room();
+  Ticket ticket;
   if (stream.kind() == Stream::Kind::non_blocking) {
-    stream.push(std::move(work), after, {});
-    return CUDA_SUCCESS;
+    ticket = stream.push(std::move(work), std::move(also));
+  } else {
+    const std::scoped_lock lock(context->order);
+    std::ranges::move(tickets(*context, stream), std::back_inserter(also));
+    ticket = stream.push(std::move(work), std::move(also));
   }
-  const std::scoped_lock lock(context->order);
-  stream.push(std::move(work), after, tickets(*context, stream));
+  if (placed) *placed = std::move(ticket);
   return CUDA_SUCCESS;
+}
+
+CUresult submit(Stream& stream, CUgraphNodeType type, Work work, After after) {
+  return submit(stream, std::make_shared<PlainWork>(type, std::move(work), after));
 }
 
 namespace api {
@@ -59,6 +74,7 @@ CUresult cuStreamDestroy_v2(CUstream hStream) {
   // Work already queued is done; only then does the stream's thread end.
   const auto stream = registry<Stream>().remove(hStream);
   if (!stream) return CUDA_ERROR_INVALID_HANDLE;
+  leave_captures(stream);
   if (const auto context = stream->context()) context->forget(stream);
   stream->close();
   return CUDA_SUCCESS;
@@ -68,7 +84,7 @@ CUresult cuStreamSynchronize(CUstream hStream) {
   const FoundStream stream = find_stream(hStream);
   if (!stream) return stream.error;
   if (const CUresult refused = unsafe_during_capture()) return refused;
-  if (capture_of(*stream)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+  if (const CUresult refused = forbidden_in_capture(*stream)) return refused;
   return synchronize(*stream);
 }
 
@@ -76,7 +92,7 @@ CUresult cuStreamQuery(CUstream hStream) {
   const FoundStream stream = find_stream(hStream);
   if (!stream) return stream.error;
   if (const CUresult refused = unsafe_during_capture()) return refused;
-  if (capture_of(*stream)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+  if (const CUresult refused = forbidden_in_capture(*stream)) return refused;
   return has_pending(*stream) ? CUDA_ERROR_NOT_READY : stream->life().sticky();
 }
 
@@ -130,19 +146,14 @@ CUresult cuLaunchHostFunc(CUstream hStream, CUhostFn fn, void* userData) {
   const FoundStream stream = find_stream(hStream);
   if (!stream) return stream.error;
   if (!fn) return CUDA_ERROR_INVALID_VALUE;
-  return submit(*stream, CU_GRAPH_NODE_TYPE_HOST, [fn, userData](Running&) {
-    enter_callback(true);
-    fn(userData);
-    enter_callback(false);
-    return CUDA_SUCCESS;
-  });
+  return submit(*stream, std::make_shared<HostOperation>(CUDA_HOST_NODE_PARAMS{fn, userData}));
 }
 
 CUresult cuStreamAddCallback(CUstream hStream, CUstreamCallback callback, void* userData, unsigned flags) {
   const FoundStream stream = find_stream(hStream);
   if (!stream) return stream.error;
   if (!callback || flags != 0) return CUDA_ERROR_INVALID_VALUE;
-  if (capture_of(*stream)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+  if (const CUresult refused = forbidden_in_capture(*stream)) return refused;
   // Unlike a host function it is called after an error too, and told of it.
   return submit(
       *stream, CU_GRAPH_NODE_TYPE_HOST,

@@ -1,0 +1,59 @@
+#include "tests/driver/stream/event.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "tests/driver/card/clock.h"
+#include "tests/driver/context/context.h"
+
+namespace lull::sim {
+
+void Mark::reach(std::uint64_t time_ns) {
+  const std::scoped_lock lock(mutex_);
+  time_ns_ = time_ns;
+  reached_.notify_all();
+}
+
+std::uint64_t Mark::time_ns() const {
+  const std::scoped_lock lock(mutex_);
+  return time_ns_;
+}
+
+std::uint64_t Mark::wait(const Life& waiter) const {
+  std::unique_lock lock(mutex_);
+  while (time_ns_ == 0 && !waiter.stop) reached_.wait_for(lock, std::chrono::milliseconds(50));
+  return time_ns_;
+}
+
+RecordOperation::~RecordOperation() {
+  if (mark_ && !mark_->reached()) mark_->reach(now_ns());
+}
+
+CUresult RecordOperation::run(Running& running) const {
+  running.end_ns = running.ready_ns;  // takes no time of its own
+  if (mark_) mark_->reach(running.ready_ns);
+  return CUDA_SUCCESS;
+}
+
+OperationPtr RecordOperation::for_launch() const {
+  const auto context = event_->context.lock();
+  if (!context) return nullptr;
+  auto mark = std::make_shared<Mark>(context->life());
+  const std::scoped_lock lock(event_->mutex);
+  event_->mark = mark;
+  event_->captured_in.reset();
+  return std::make_shared<RecordOperation>(event_, std::move(mark));
+}
+
+CUresult AwaitOperation::run(Running& running) const {
+  running.end_ns = running.ready_ns;
+  if (mark_) running.end_ns = std::max(running.ready_ns, mark_->wait(running.life));
+  return CUDA_SUCCESS;
+}
+
+OperationPtr AwaitOperation::for_launch() const {
+  const std::scoped_lock lock(event_->mutex);
+  return std::make_shared<AwaitOperation>(event_, event_->mark);
+}
+
+}  // namespace lull::sim
