@@ -12,11 +12,32 @@ CUresult alloc(CUdeviceptr* base, std::size_t bytes);
 CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, std::size_t height,
                      unsigned element_bytes);
 CUresult free(CUdeviceptr base);
-CUresult retain_handle(CUmemGenericAllocationHandle* handle, void* address);
 CUresult ipc_get_handle(CUipcMemHandle* handle, CUdeviceptr base);
-CUresult handle_for_range(void* handle, CUdeviceptr base, std::size_t bytes, CUmemRangeHandleType type,
-                          unsigned long long flags);
 }  // namespace memory
+
+namespace program {
+CUresult reserve(CUdeviceptr* at, std::size_t bytes, std::size_t alignment, CUdeviceptr hint, unsigned long long flags);
+CUresult unreserve(CUdeviceptr at, std::size_t bytes);
+CUresult create(CUmemGenericAllocationHandle* handle, std::size_t bytes, const CUmemAllocationProp* properties,
+                unsigned long long flags);
+CUresult release(CUmemGenericAllocationHandle handle);
+CUresult map(CUdeviceptr at, std::size_t bytes, std::size_t offset, CUmemGenericAllocationHandle handle,
+             unsigned long long flags);
+CUresult unmap(CUdeviceptr at, std::size_t bytes);
+CUresult set_access(CUdeviceptr at, std::size_t bytes, const CUmemAccessDesc* access, std::size_t count);
+CUresult get_access(unsigned long long* flags, const CUmemLocation* location, CUdeviceptr at);
+CUresult retain_handle(CUmemGenericAllocationHandle* handle, void* address);
+CUresult properties_of(CUmemAllocationProp* properties, CUmemGenericAllocationHandle handle);
+CUresult export_handle(void* shareable, CUmemGenericAllocationHandle handle, CUmemAllocationHandleType type,
+                       unsigned long long flags);
+CUresult bind_multicast(CUmemGenericAllocationHandle multicast, std::size_t multicast_offset,
+                        CUmemGenericAllocationHandle handle, std::size_t offset, std::size_t bytes,
+                        unsigned long long flags);
+CUresult bind_multicast_address(CUmemGenericAllocationHandle multicast, std::size_t multicast_offset, CUdeviceptr at,
+                                std::size_t bytes, unsigned long long flags);
+CUresult handle_for_range(void* handle, CUdeviceptr at, std::size_t bytes, CUmemRangeHandleType type,
+                          unsigned long long flags);
+}  // namespace program
 
 namespace info {
 CUresult get_info(std::size_t* free, std::size_t* total);

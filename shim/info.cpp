@@ -2,7 +2,9 @@
 #include "shim/gate.h"
 #include "shim/handlers.h"
 #include "shim/ledger.h"
+#include "shim/mappings.h"
 #include "shim/process.h"
+#include "shim/protection.h"
 #include "shim/sizes.h"
 
 namespace lull::info {
@@ -32,8 +34,59 @@ std::optional<CUresult> own_attribute(const ledger::Allocation& a, void* data, C
     case CU_POINTER_ATTRIBUTE_MAPPED: return answer(data, 1);
     case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES: return answer(data, std::uint64_t{0});
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE: return answer(data, static_cast<CUmemoryPool>(nullptr));
+    case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR: return answer(data, a.base);
+    case CU_POINTER_ATTRIBUTE_MAPPING_SIZE: return answer(data, static_cast<std::size_t>(a.bytes));
+    case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID: return answer(data, static_cast<unsigned long long>(a.id));
     default: return std::nullopt;
   }
+}
+
+// Memory that the program has mapped itself.
+struct Mapped {
+  CUdeviceptr at;
+  std::uint64_t bytes;
+  int device;
+  std::uint64_t handle_types, id;
+};
+
+std::optional<Mapped> find_mapped(CUdeviceptr inside) {
+  const Locked locked(ledger::mutex());
+  const Mapping* mapping = mappings::at(locked, inside);
+  if (!mapping || !mapping->physical) return std::nullopt;
+  const Physical& physical = *mapping->physical;
+  return Mapped{mapping->at, mapping->bytes, physical.properties.location.id,
+                static_cast<std::uint64_t>(physical.properties.requestedHandleTypes), physical.id};
+}
+
+// RANGE_START and RANGE_SIZE are left to the driver: they tell the reservation, which it knows in any state.
+std::optional<CUresult> own_attribute(const Mapped& m, void* data, CUpointer_attribute attribute) {
+  switch (attribute) {
+    case CU_POINTER_ATTRIBUTE_MAPPED: return answer(data, 1);
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: return answer(data, m.device);
+    case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES: return answer(data, m.handle_types);
+    case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR: return answer(data, m.at);
+    case CU_POINTER_ATTRIBUTE_MAPPING_SIZE: return answer(data, static_cast<std::size_t>(m.bytes));
+    case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID: return answer(data, static_cast<unsigned long long>(m.id));
+    default: return std::nullopt;
+  }
+}
+
+// What the shim knows about an address.
+struct Known {
+  std::optional<ledger::Allocation> allocation;
+  std::optional<Mapped> mapping;
+
+  explicit operator bool() const { return allocation || mapping; }
+  std::optional<CUresult> answer(void* data, CUpointer_attribute attribute, CUdeviceptr at) const {
+    if (allocation) return own_attribute(*allocation, data, attribute, at);
+    return mapping ? own_attribute(*mapping, data, attribute) : std::nullopt;
+  }
+};
+
+Known look_up(CUdeviceptr pointer) {
+  Known known{ledger::find(pointer), std::nullopt};
+  if (!known.allocation) known.mapping = find_mapped(pointer);
+  return known;
 }
 
 }  // namespace
@@ -42,8 +95,9 @@ CUresult get_info(std::size_t* free, std::size_t* total) {
   const CUresult result = real::cuMemGetInfo_v2(free, total);
   if (result != CUDA_SUCCESS || environment().native || !process::activate()) return result;
   const auto slot = process::slot_of_current();
-  if (!slot) return result;
-  const std::uint64_t promised = sizes::total(*slot), used = ledger::sizes(*slot).needed;
+  if (!slot || !on(Protection::promised_sizes)) return result;
+  const auto held = ledger::sizes(*slot);
+  const std::uint64_t promised = sizes::total(*slot), used = held.needed + held.pinned;
   if (total) *total = promised;
   if (free) *free = promised > used ? promised - used : 0;
   return result;
@@ -58,28 +112,28 @@ CUresult total_mem(std::size_t* bytes, CUdevice device) {
 
 CUresult address_range(CUdeviceptr* base, std::size_t* bytes, CUdeviceptr inside) {
   const auto allocation = gate::active_now() ? ledger::find(inside) : std::nullopt;
-  if (!allocation) return real::cuMemGetAddressRange_v2(base, bytes, inside);
-  if (base) *base = allocation->base;
-  if (bytes) *bytes = allocation->bytes;
+  const auto mapping = gate::active_now() && !allocation ? find_mapped(inside) : std::nullopt;
+  if (!allocation && !mapping) return real::cuMemGetAddressRange_v2(base, bytes, inside);
+  if (base) *base = allocation ? allocation->base : mapping->at;
+  if (bytes) *bytes = allocation ? allocation->bytes : mapping->bytes;
   return CUDA_SUCCESS;
 }
 
 CUresult pointer_attribute(void* data, CUpointer_attribute attribute, CUdeviceptr pointer) {
-  const auto allocation = gate::active_now() && data ? ledger::find(pointer) : std::nullopt;
-  if (allocation)
-    if (const auto result = own_attribute(*allocation, data, attribute, pointer)) return *result;
-  return real::cuPointerGetAttribute(data, attribute, pointer);
+  const Known known = gate::active_now() && data ? look_up(pointer) : Known{};
+  const auto result = known.answer(data, attribute, pointer);
+  return result ? *result : real::cuPointerGetAttribute(data, attribute, pointer);
 }
 
 CUresult pointer_attributes(unsigned count, CUpointer_attribute* attributes, void** data, CUdeviceptr pointer) {
-  const auto allocation = gate::active_now() && attributes && data ? ledger::find(pointer) : std::nullopt;
-  if (!allocation) return real::cuPointerGetAttributes(count, attributes, data, pointer);
+  const Known known = gate::active_now() && attributes && data ? look_up(pointer) : Known{};
   // The driver's own answers first, for what we do not know; ours over them. It reports absent facts as success and
   // zero.
-  (void)real::cuPointerGetAttributes(count, attributes, data, pointer);
+  const CUresult driver = real::cuPointerGetAttributes(count, attributes, data, pointer);
+  if (!known) return driver;
   for (unsigned i = 0; i < count; ++i)
     if (data[i]) {
-      const auto result = own_attribute(*allocation, data[i], attributes[i], pointer);
+      const auto result = known.answer(data[i], attributes[i], pointer);
       if (result && *result != CUDA_SUCCESS) *static_cast<void**>(data[i]) = nullptr;
     }
   return CUDA_SUCCESS;

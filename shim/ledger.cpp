@@ -1,15 +1,15 @@
 #include "shim/ledger.h"
 
-#include <search.h>
-
 #include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include "shim/backing.h"
 #include "shim/engine.h"
 #include "shim/gate.h"
+#include "shim/make.h"
+#include "shim/mappings.h"
 #include "shim/process.h"
+#include "shim/protection.h"
 #include "shim/sizes.h"
 #include "shim/vmm.h"
 
@@ -17,7 +17,7 @@ namespace lull::ledger {
 namespace {
 
 Mutex the_mutex;
-void* tree = nullptr;  // of Allocation, by address range (tsearch)
+RangeTree<Allocation> allocations;
 std::uint64_t last_id = 0;
 
 struct Card {
@@ -34,36 +34,10 @@ constexpr std::uint64_t small_limit = 1ull << 20;  // smaller blocks share chunk
 constexpr std::uint64_t medium_limit = 64ull << 20;
 constexpr std::uint64_t small_alignment = 512, medium_alignment = 64 << 10;
 
-// Two ranges that overlap are "equal": a point finds the allocation it lies in.
-int compare(const void* left, const void* right) {
-  const auto& a = *static_cast<const Allocation*>(left);
-  const auto& b = *static_cast<const Allocation*>(right);
-  if (a.base + a.span <= b.base) return -1;
-  return b.base + b.span <= a.base ? 1 : 0;
-}
-
-Allocation* at(CUdeviceptr inside) {
-  Allocation key{};
-  key.base = inside;
-  key.span = 1;
-  void* node = ::tfind(&key, &tree, compare);
-  return node ? *static_cast<Allocation**>(node) : nullptr;
-}
-
-template <class T>
-T* make() {
-  void* memory = std::calloc(1, sizeof(T));
-  return memory ? ::new (memory) T{} : nullptr;
-}
-
-template <class T>
-void destroy(T* object) {
-  std::free(object);
-}
-
-void destroy(Region* region) {
+void give_up(Region* region) {
   region->free_blocks.release();
   region->chunks.release();
+  region->mappings.release();
   std::free(region);
 }
 
@@ -76,11 +50,13 @@ void publish_sizes(unsigned slot) {
   process::publish(up.restored_bytes, s.restored_bytes);
   process::publish(up.resident, s.resident);
   process::publish(up.needed, s.needed);
+  process::publish(up.native, s.pinned);
 }
 
 void follow_hold() {
   bool missing = moving_now;
   for (const Card& card : cards) missing |= card.absent != 0;
+  if (!on(Protection::hold)) missing = false;
   if (missing && !gate::holds()) gate::set(gate::hold);
   if (!missing && gate::holds()) gate::clear(gate::hold);
 }
@@ -92,8 +68,9 @@ bool may_grow(unsigned slot, std::uint64_t bytes) {
 
 // Whether the process may have `bytes` more at all, now or after others have made room.
 bool promised(unsigned slot, std::uint64_t bytes) {
+  const std::uint64_t held = cards[slot].sizes.needed + cards[slot].sizes.pinned, total = sizes::total(slot);
+  if (held > total || bytes > total - held) return false;
   const std::uint64_t wanted = cards[slot].sizes.needed + bytes;
-  if (wanted > sizes::total(slot)) return false;
   const auto admitted = process::admitted(slot);
   if (!admitted || wanted <= *admitted) return true;
   process::publish(process::up().gpu[slot].refused_bytes, bytes);
@@ -103,6 +80,10 @@ bool promised(unsigned slot, std::uint64_t bytes) {
 
 void forget_chunk(Chunk* chunk) {
   Card& card = cards[chunk->region->slot];
+  if (chunk->region->pinned) {
+    card.sizes.pinned -= chunk->bytes;
+    return destroy(chunk);
+  }
   if (!chunk->doomed) card.sizes.needed -= chunk->bytes;
   if (chunk->where != Where::absent) card.sizes.resident -= chunk->bytes;
   if (chunk->where == Where::absent || chunk->where == Where::coming) --card.absent;
@@ -126,7 +107,7 @@ void retire(Region* region) {
   }
   if (!region->chunks.empty()) return;
   (void)real::cuMemAddressFree(region->base, region->bytes);  // a range that stays reserved only costs addresses
-  destroy(region);
+  give_up(region);
 }
 
 // A new chunk, mapped at once if quota and card allow. Managed processes may have it absent; others need it now.
@@ -159,17 +140,19 @@ CUresult add_chunk(Region* region, CUdeviceptr base, std::uint64_t bytes) {
   return CUDA_SUCCESS;
 }
 
-CUresult make_region(unsigned slot, std::uint64_t bytes, Region** made) {
+CUresult make_region(unsigned slot, std::uint64_t bytes, const CUmemAllocationProp* properties, Region** made) {
   if (!promised(slot, bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
   Region* region = make<Region>();
   if (!region) return CUDA_ERROR_OUT_OF_MEMORY;
   region->slot = slot;
   region->bytes = bytes;
+  region->properties = properties;
   if (const CUresult reserved = real::cuMemAddressReserve(&region->base, bytes, 0, 0, 0); reserved != CUDA_SUCCESS) {
-    destroy(region);
+    give_up(region);
     return reserved;
   }
-  const std::uint64_t unit = chunk_bytes(slot);
+  // What can be exported must be one handle of the driver's, too.
+  const std::uint64_t unit = properties && properties->requestedHandleTypes ? bytes : chunk_bytes(slot);
   CUresult result = CUDA_SUCCESS;
   for (std::uint64_t done = 0; done < bytes && result == CUDA_SUCCESS; done += unit)
     result = add_chunk(region, region->base + done, bytes - done < unit ? bytes - done : unit);
@@ -185,14 +168,15 @@ Allocation* record(CUdeviceptr base, std::uint64_t bytes, std::uint64_t span, Re
   Allocation* allocation = make<Allocation>();
   if (!allocation) return nullptr;
   *allocation = {base, bytes, span, region, context, ++last_id, false};
-  if (::tsearch(allocation, &tree, compare)) return allocation;
+  if (allocations.add(allocation)) return allocation;
   destroy(allocation);
   return nullptr;
 }
 
 CUresult allocate_large(unsigned slot, CUcontext context, std::uint64_t bytes, CUdeviceptr* base) {
   Region* region = nullptr;
-  if (const CUresult made = make_region(slot, round_up(bytes, granule), &region); made != CUDA_SUCCESS) return made;
+  if (const CUresult made = make_region(slot, round_up(bytes, granule), nullptr, &region); made != CUDA_SUCCESS)
+    return made;
   if (!record(region->base, bytes, region->bytes, region, context)) {
     retire(region);
     return CUDA_ERROR_OUT_OF_MEMORY;
@@ -220,7 +204,7 @@ CUresult allocate_block(unsigned slot, CUcontext context, std::uint64_t bytes, C
     }
     Region* region = nullptr;
     const std::uint64_t room = chunk_bytes(slot) < (32ull << 20) || !small ? chunk_bytes(slot) : 32ull << 20;
-    if (const CUresult made = make_region(slot, room, &region); made != CUDA_SUCCESS) return made;
+    if (const CUresult made = make_region(slot, room, nullptr, &region); made != CUDA_SUCCESS) return made;
     region->shared = true;
     region->block_limit = limit;
     if (!region->free_blocks.add(0, region->bytes) || !cards[slot].shared.push(region)) {
@@ -233,7 +217,7 @@ CUresult allocate_block(unsigned slot, CUcontext context, std::uint64_t bytes, C
 
 void remove(Allocation* allocation) {
   if (allocation->freed) deferred.remove(allocation);
-  (void)::tdelete(allocation, &tree, compare);
+  allocations.remove(allocation);
   Region* region = allocation->region;
   const unsigned slot = region->slot;
   if (!region->shared) {
@@ -272,7 +256,9 @@ CUresult allocate(unsigned slot, CUcontext context, std::uint64_t bytes, CUdevic
   bool missing;
   {
     const Locked locked(the_mutex);
-    const bool block = bytes <= small_limit || (bytes <= medium_limit && bytes <= chunk_bytes(slot) / 2);
+    if (bytes > sizes::total(slot)) return CUDA_ERROR_OUT_OF_MEMORY;  // and nothing below can overflow
+    const bool block =
+        on(Protection::slabs) && (bytes <= small_limit || (bytes <= medium_limit && bytes <= chunk_bytes(slot) / 2));
     result = block ? allocate_block(slot, context, bytes, base) : allocate_large(slot, context, bytes, base);
     publish_sizes(slot);
     follow_hold();
@@ -285,7 +271,7 @@ CUresult allocate(unsigned slot, CUcontext context, std::uint64_t bytes, CUdevic
 CUresult release(CUdeviceptr base) {
   {
     const Locked locked(the_mutex);
-    Allocation* allocation = at(base);
+    Allocation* allocation = allocations.at(base);
     if (!allocation || allocation->base != base || allocation->freed) return CUDA_ERROR_INVALID_VALUE;
     remove(allocation);
     follow_hold();
@@ -297,7 +283,7 @@ CUresult release(CUdeviceptr base) {
 
 CUresult release_later(CUdeviceptr base) {
   const Locked locked(the_mutex);
-  Allocation* allocation = at(base);
+  Allocation* allocation = allocations.at(base);
   if (!allocation || allocation->base != base || allocation->freed) return CUDA_ERROR_INVALID_VALUE;
   if (!deferred.push(allocation)) return CUDA_ERROR_OUT_OF_MEMORY;  // the program may free it again
   allocation->freed = true;
@@ -305,6 +291,7 @@ CUresult release_later(CUdeviceptr base) {
 }
 
 void release_deferred() {
+  mappings::release_deferred(Locked(the_mutex));
   while (process::captures_open() == 0) {
     CUcontext context;
     std::uint64_t id;
@@ -326,21 +313,49 @@ void release_deferred() {
 
 std::optional<Allocation> find(CUdeviceptr inside) {
   const Locked locked(the_mutex);
-  const Allocation* allocation = at(inside);
+  const Allocation* allocation = allocations.at(inside);
   if (!allocation || allocation->freed || inside >= allocation->base + allocation->bytes) return std::nullopt;
   return *allocation;
 }
 
 void release_context(CUcontext context) {
+  if (!on(Protection::context_frees)) return;
   const Locked locked(the_mutex);
   for (;;) {
     ContextSearch wanted{context, nullptr};
     search = &wanted;
-    ::twalk(tree, visit);
+    allocations.visit(visit);
     search = nullptr;
     if (!wanted.found) break;
     remove(wanted.found);
   }
+  follow_hold();
+}
+
+CUresult make_region(const Locked&, unsigned slot, std::uint64_t bytes, const CUmemAllocationProp* properties,
+                     Region** made) {
+  return make_region(slot, bytes, properties, made);
+}
+
+void retire(const Locked&, Region* region) { retire(region); }
+
+bool pin(const Locked&, Region* region) {
+  if (region->pinned) return true;
+  for (const Chunk* chunk : region->chunks)
+    if (chunk->where != Where::present) return false;
+  Card& card = cards[region->slot];
+  for (Chunk* chunk : region->chunks) {
+    card.sizes.needed -= chunk->bytes;
+    card.sizes.resident -= chunk->bytes;
+    card.sizes.pinned += chunk->bytes;
+    card.chunks.remove(chunk);
+  }
+  region->pinned = true;
+  return true;
+}
+
+void changed(const Locked&, unsigned slot) {
+  publish_sizes(slot);
   follow_hold();
 }
 
@@ -377,7 +392,7 @@ void drop(const Locked& locked, Chunk& chunk) {
   forget_chunk(&chunk);
   if (region->chunks.empty()) {
     (void)real::cuMemAddressFree(region->base, region->bytes);
-    destroy(region);
+    give_up(region);
   }
   publish_sizes(slot);
   follow_hold();

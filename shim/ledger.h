@@ -1,21 +1,29 @@
 // shim/ledger.h: what this process holds on the device, and where each piece of it is.
 //
 //   allocation   what the program asked for: base, size, context
-//   region       a reservation of addresses with its chunks; large allocations have one of their own, others share
-//   chunk        one physical handle, the unit of eviction
+//   region       a reservation of addresses with its chunks; large allocations have one of their own, others share;
+//   what
+//                the program made by cuMemCreate has one, too, at addresses only the shim knows
+//   mapping      where the program has such memory mapped (mappings.h); a chunk is mapped there as well as in its
+//   region chunk        one physical handle, the unit of eviction
 //
 //   chunk:  present ──evict──▶ leaving ──copied, unmapped──▶ absent ──restore──▶ coming ──copied──▶ present
 //
-// `needed` is the sum of all chunks, `resident` of those that are not absent. The hold of the gate is set exactly while
-// a chunk is absent or coming, or the mover is taking chunks away. All functions take the ledger's lock themselves
-// unless they ask for a Locked.
+// `needed` is the sum of all chunks, `resident` of those that are not absent; pinned memory, which can never move
+// again, counts apart. The hold of the gate is set exactly while a chunk is absent or coming, or the mover is taking
+// chunks away. All functions take the ledger's lock themselves unless they ask for a Locked.
 #pragma once
 #include <cstdint>
 #include <optional>
 
 #include "shim/extents.h"
 #include "shim/lock.h"
+#include "shim/range_tree.h"
 #include "shim/real.h"
+
+namespace lull {
+struct Mapping;
+}
 
 namespace lull::ledger {
 
@@ -40,8 +48,11 @@ struct Region {
   std::uint64_t bytes;
   bool shared;                // blocks of several allocations; `free_blocks` says what is unused
   std::uint64_t block_limit;  // shared: largest block it takes
+  bool pinned;                // out of the mover's reach for good: its physical identity has left the process
   Extents free_blocks;
   Vector<Chunk*> chunks;
+  const CUmemAllocationProp* properties;  // as the program wants them; null: as cuMemAlloc's memory
+  Vector<Mapping*> mappings;              // of the program, beside the region's own addresses
 };
 
 struct Allocation {
@@ -52,6 +63,7 @@ struct Allocation {
   CUcontext context;
   std::uint64_t id;  // never reused
   bool freed;        // by the program; the memory is still to be given back
+  Range range() const { return {base, span}; }
 };
 
 Mutex& mutex();
@@ -67,9 +79,17 @@ std::optional<Allocation> find(CUdeviceptr inside);
 void release_context(CUcontext context);  // the context is gone, and with it the program's claim to its memory
 
 struct Sizes {
-  std::uint64_t needed = 0, resident = 0, evicted_bytes = 0, restored_bytes = 0;
+  std::uint64_t needed = 0, resident = 0, pinned = 0, evicted_bytes = 0, restored_bytes = 0;
 };
 Sizes sizes(unsigned slot);
+
+// For memory that the program makes by cuMemCreate. `properties` must live as long as the region.
+CUresult make_region(const Locked&, unsigned slot, std::uint64_t bytes, const CUmemAllocationProp* properties,
+                     Region** made);
+void retire(const Locked&, Region*);
+// Takes the region out of the mover's reach. False: it is not all there. The caller is inside the gate.
+bool pin(const Locked&, Region*);
+void changed(const Locked&, unsigned slot);  // publishes the sizes and sets the hold as they demand
 
 // For the mover.
 Vector<Chunk*>& chunks(const Locked&, unsigned slot);

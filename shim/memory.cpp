@@ -4,6 +4,7 @@
 #include "shim/handlers.h"
 #include "shim/ledger.h"
 #include "shim/process.h"
+#include "shim/protection.h"
 
 namespace lull::memory {
 namespace {
@@ -30,6 +31,7 @@ CUresult alloc(CUdeviceptr* base, std::size_t bytes) {
   CUcontext context = nullptr;
   const auto slot = managed_slot(context);
   if (!slot || !base || bytes == 0) return real::cuMemAlloc_v2(base, bytes);
+  if (!on(Protection::ungated_allocation)) const gate::Pass inside(nullptr);
   return ledger::allocate(*slot, context, bytes, base);
 }
 
@@ -51,30 +53,18 @@ CUresult free(CUdeviceptr base) {
   if (!gate::active_now()) return real::cuMemFree_v2(base);
   const auto allocation = ledger::find(base);
   if (!allocation || allocation->base != base)
-    return real::cuMemFree_v2(base);                                     // not ours, or an error of the program's
-  if (process::captures_open() > 0) return ledger::release_later(base);  // waiting would break the capture
+    return real::cuMemFree_v2(base);  // not ours, or an error of the program's
+  if (on(Protection::capture_count) && process::captures_open() > 0)
+    return ledger::release_later(base);  // waiting would break the capture
   wait_as_the_driver_would(allocation->context);
   return ledger::release(base);
-}
-
-// Libraries take success to mean "memory the program made by cuMemCreate" and change their ways; cuMemAlloc memory
-// refuses.
-CUresult retain_handle(CUmemGenericAllocationHandle* handle, void* address) {
-  if (gate::active_now() && ledger::find(reinterpret_cast<CUdeviceptr>(address))) return CUDA_ERROR_INVALID_VALUE;
-  return real::cuMemRetainAllocationHandle(handle, address);
 }
 
 // Exported memory could never move again. LULL_IPC=native makes a process's allocations the driver's own, and this
 // work.
 CUresult ipc_get_handle(CUipcMemHandle* handle, CUdeviceptr base) {
-  if (gate::active_now() && ledger::find(base)) return CUDA_ERROR_NOT_SUPPORTED;
+  if (on(Protection::ipc_refusal) && gate::active_now() && ledger::find(base)) return CUDA_ERROR_NOT_SUPPORTED;
   return real::cuIpcGetMemHandle(handle, base);
-}
-
-CUresult handle_for_range(void* handle, CUdeviceptr base, std::size_t bytes, CUmemRangeHandleType type,
-                          unsigned long long flags) {
-  if (gate::active_now() && ledger::find(base)) return CUDA_ERROR_NOT_SUPPORTED;
-  return real::cuMemGetHandleForAddressRange(handle, base, bytes, type, flags);
 }
 
 }  // namespace lull::memory

@@ -151,20 +151,29 @@ void came_not(const Locked& locked, Chunk& chunk) {
   if (chunk.doomed) ledger::drop(locked, chunk);
 }
 
-Issued issue_restore(unsigned slot, Flights& flights, Overdue& failure) {
-  Chunk* chunk = nullptr;
-  {
-    const Locked locked(ledger::mutex());
-    chunk = choose_to_restore(locked, slot);
-    if (!chunk) return Issued::nothing_to_do;
-    ledger::note_moved(locked, *chunk, Where::coming);
-  }
-  if (const CUresult mapped = vmm::map(*chunk); mapped != CUDA_SUCCESS) {
-    const Locked locked(ledger::mutex());
-    came_not(locked, *chunk);
+// Under one lock with the choice: the program may map, unmap and release what it made at any time.
+ledger::Chunk* map_next(unsigned slot, Overdue& failure) {
+  const Locked locked(ledger::mutex());
+  Chunk* chunk = choose_to_restore(locked, slot);
+  if (!chunk) return nullptr;
+  const CUresult mapped = vmm::map(*chunk);
+  if (mapped != CUDA_SUCCESS) {
     failure = mapped == CUDA_ERROR_OUT_OF_MEMORY ? Overdue::no_device_memory : Overdue::copy_failed;
-    return Issued::failed;
+    return nullptr;
   }
+  ledger::note_moved(locked, *chunk, Where::coming);
+  return chunk;
+}
+
+void take_back(Chunk& chunk) {
+  const Locked locked(ledger::mutex());
+  vmm::unmap(chunk);  // the host copy stays
+  came_not(locked, chunk);
+}
+
+Issued issue_restore(unsigned slot, Flights& flights, Overdue& failure) {
+  Chunk* chunk = map_next(slot, failure);
+  if (!chunk) return failure == Overdue::none ? Issued::nothing_to_do : Issued::failed;
   if (!chunk->host) {  // its content was never there
     const Locked locked(ledger::mutex());
     arrived(locked, *chunk);
@@ -176,9 +185,7 @@ Issued issue_restore(unsigned slot, Flights& flights, Overdue& failure) {
     return Issued::started;
   }
   log::line("restore: copy to device refused: error %d", copied);
-  vmm::unmap(*chunk);
-  const Locked locked(ledger::mutex());
-  came_not(locked, *chunk);
+  take_back(*chunk);
   failure = Overdue::copy_failed;
   return Issued::failed;
 }
@@ -191,9 +198,7 @@ void finish_restore(unsigned slot, Flights& flights, Overdue& failure) {
     return arrived(locked, *chunk);
   }
   log::line("restore: copy to device failed: error %d", finished);
-  vmm::unmap(*chunk);  // the host copy stays
-  const Locked locked(ledger::mutex());
-  came_not(locked, *chunk);
+  take_back(*chunk);
   failure = Overdue::copy_failed;
 }
 

@@ -1,12 +1,18 @@
-// shim/vmm.h: one chunk's physical memory: made, mapped, unmapped, given back.
+// shim/vmm.h: one chunk's physical memory: made, mapped, unmapped, given back. All under the ledger's lock where the
+// program may have mappings of the chunk.
 #pragma once
 #include "shim/ledger.h"
 
 namespace lull::vmm {
 
-// Creates the chunk's physical memory and maps it at its address. On failure nothing is left behind.
+// Creates the chunk's physical memory and maps it at its address, and wherever the program has it mapped. On failure
+// nothing is left behind.
 CUresult map(ledger::Chunk&);
 // Unmaps and releases. Work that touches the chunk must have finished; the driver does not promise to wait.
 void unmap(ledger::Chunk&);
+
+// The part of a program's mapping where this chunk lies; the mapping may end before it.
+std::optional<Range> piece_of(const Mapping&, const ledger::Chunk&);
+CUresult map_piece(const Mapping&, const ledger::Chunk&);  // with the access the program has given
 
 }  // namespace lull::vmm
