@@ -6,6 +6,7 @@
 #include "shim/environment.h"
 #include "shim/lookup.h"
 #include "shim/next.h"
+#include "shim/protection.h"
 
 namespace lull {
 namespace {
@@ -40,8 +41,8 @@ constinit Next<void*(Lmid_t, const char*, int)> next_dlmopen{"dlmopen"};
 // RTLD_NEXT and RTLD_DEFAULT mean "as seen from the caller": only a tail jump answers them rightly, and for
 // RTLD_DEFAULT our exports, being preloaded, are the answer already.
 bool concerns_driver(void* handle, const char* name) {
-  return handle != RTLD_NEXT && handle != RTLD_DEFAULT && name && name[0] == 'c' && name[1] == 'u' && name[2] >= 'A' &&
-         name[2] <= 'Z';
+  return on(Protection::dlsym_route) && handle != RTLD_NEXT && handle != RTLD_DEFAULT && name && name[0] == 'c' &&
+         name[1] == 'u' && name[2] >= 'A' && name[2] <= 'Z';
 }
 
 bool names_driver(const char* file) { return file && std::strstr(file, "libcuda.so"); }
@@ -69,6 +70,7 @@ extern "C" {
 
 [[gnu::visibility("hidden")]] Route lull_route_dlsym(void* handle, const char* name) {
   void* next = lull::next_dlsym.address();
+  if (!lull::on(lull::Protection::tail_jump)) return {lull::next_dlsym.function()(handle, name), next};
   if (!lull::concerns_driver(handle, name)) return {nullptr, next};
   void* found = lull::next_dlsym.function()(handle, name);
   return {found ? lull::lookup::by_symbol(handle, name, found) : nullptr, next};
@@ -83,13 +85,15 @@ extern "C" {
 
 // A library bound deeply would look past our exports, for the driver's functions and for dlopen and dlsym themselves.
 [[gnu::visibility("hidden")]] OpenRoute lull_route_dlopen(const char*, int mode) {
-  if ((mode & RTLD_DEEPBIND) != 0 && lull::opted_in()) mode &= ~RTLD_DEEPBIND;
+  if (lull::on(lull::Protection::shallow_bind) && (mode & RTLD_DEEPBIND) != 0 && lull::opted_in())
+    mode &= ~RTLD_DEEPBIND;
   return {mode, lull::next_dlopen.address()};
 }
 
 // A driver in a namespace of its own is out of our reach: say so instead of managing half a process.
 [[gnu::visibility("hidden")]] void* lull_route_dlmopen(Lmid_t space, const char* file, int) {
-  if (space != LM_ID_BASE && lull::names_driver(file) && lull::opted_in())
+  if (lull::on(lull::Protection::namespace_watch) && space != LM_ID_BASE && lull::names_driver(file) &&
+      lull::opted_in())
     lull::declare_unmanaged("the driver was opened in a namespace of its own (dlmopen)");
   return lull::next_dlmopen.address();
 }

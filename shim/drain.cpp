@@ -8,6 +8,7 @@
 #include "shim/log.h"
 #include "shim/mover.h"
 #include "shim/process.h"
+#include "shim/protection.h"
 
 namespace lull::drain {
 namespace {
@@ -31,7 +32,7 @@ class Attempt {
       if (mover::wanted_to_rest()) return fail(Outcome::gate_changed, Overdue::none);
       if (process::down().gpu[slot_].gate.load(std::memory_order_acquire) != word_)
         return fail(Outcome::gate_changed, Overdue::none);
-      if (monotonic_ns() > deadline_) return fail(Outcome::overdue, reason);
+      if (on(Protection::drain_deadline) && monotonic_ns() > deadline_) return fail(Outcome::overdue, reason);
       const timespec pause{0, round < 20 ? 20'000 : 200'000};
       (void)::nanosleep(&pause, nullptr);
     }
@@ -65,7 +66,7 @@ CUevent free_event(CUcontext context) {
 bool mark_lanes() {
   for (Marker& marker : markers) marker.pending = false;
   const Locked locked(process::lanes_mutex());
-  if (process::captures_open() > 0) return false;
+  if (on(Protection::capture_count) && process::captures_open() > 0) return false;
   for (const process::Lane& lane : process::lanes(locked)) {
     const Current current(lane.context);
     if (!current) continue;
@@ -102,6 +103,8 @@ void synchronize_contexts(unsigned slot) {
   }
 }
 
+bool no_capture() { return process::captures_open() == 0; }
+
 }  // namespace
 
 void forget_context(CUcontext context) {
@@ -113,7 +116,7 @@ Result wait(unsigned slot, std::uint64_t word, std::uint64_t deadline_ns) {
   Attempt attempt(slot, word, deadline_ns);
   gate::barrier();
   if (!attempt.until(Overdue::thread_inside, gate::all_outside)) return attempt.result();
-  if (!attempt.until(Overdue::capture_open, [] { return process::captures_open() == 0; })) return attempt.result();
+  if (on(Protection::capture_count) && !attempt.until(Overdue::capture_open, no_capture)) return attempt.result();
   if (!mark_lanes()) return {Outcome::overdue, Overdue::capture_open};
   if (!attempt.until(Overdue::stream_busy, all_marks_passed)) return attempt.result();
   synchronize_contexts(slot);

@@ -12,6 +12,7 @@
 #include "shim/handlers.h"
 #include "shim/log.h"
 #include "shim/process.h"
+#include "shim/protection.h"
 
 namespace lull::gate {
 namespace {
@@ -87,7 +88,8 @@ bool prepare(const Word* first_gate) {
   void* array = ::mmap(nullptr, sizeof(Entry) * max_threads, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (page == MAP_FAILED || array == MAP_FAILED) return false;
-  if (::madvise(page, page_bytes, MADV_WIPEONFORK) != 0) return false;  // a child must find zero: before 4.14, inert
+  // A child must find zero: before 4.14, inert
+  if (on(Protection::fork_wipe) && ::madvise(page, page_bytes, MADV_WIPEONFORK) != 0) return false;
   entries = static_cast<Entry*>(array);
   writable_word = static_cast<std::atomic<std::uint32_t>*>(page);
   std::uint32_t word = active;
@@ -119,6 +121,7 @@ bool is_abandoned() { return abandoned.load(std::memory_order_acquire); }
 void barrier() { (void)::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0); }
 
 bool all_outside() {
+  if (!on(Protection::entry_words)) return true;
   const unsigned count = entry_count.load(std::memory_order_acquire);
   for (unsigned i = 0; i < count && i < max_threads; ++i) {
     if (entries[i].inside.load(std::memory_order_acquire) == 0) continue;

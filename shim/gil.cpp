@@ -2,6 +2,7 @@
 
 #include "shim/dl.h"
 #include "shim/environment.h"
+#include "shim/protection.h"
 
 namespace lull {
 namespace {
@@ -38,6 +39,7 @@ Python find_python() {
 void GilRelease::release() {
   if (asked_) return;
   asked_ = true;
+  if (!on(Protection::gil_release)) return;
   if (environment().klass == Class::inference) return;  // a service is paused briefly, and its locks are its own affair
   const Python python = find_python();
   if (!python.initialized || !python.finalizing || !python.this_thread || !python.holder || !python.save ||

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "shim/driver.h"
+#include "shim/protection.h"
 #include "shim/rows.h"
 
 namespace lull::lookup {
@@ -35,7 +36,8 @@ void* replace(const char* name, void* found, int version, cuuint64_t flags) {
     return found;
   }
   if (all_pass(rows)) return found;
-  for (unsigned row = rows.first; row < rows.last; ++row)
+  if (!on(Protection::driver_first)) version = 1 << 30, flags = 0;
+  for (unsigned row = rows.first; row < rows.last && on(Protection::driver_first); ++row)
     if (driver_address(row, Load::yes) == found) return answer(row, found);
   count(guessed);
   const bool per_thread = (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) != 0;

@@ -15,6 +15,7 @@
 #include "shim/link.h"
 #include "shim/log.h"
 #include "shim/process.h"
+#include "shim/protection.h"
 #include "shim/residency.h"
 #include "shim/threads.h"
 
@@ -158,7 +159,7 @@ void publish_activity(unsigned slot) { process::publish(process::up().gpu[slot].
 
 void* run(void*) {
   CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
-  (void)real::cuThreadExchangeStreamCaptureMode(&mode);
+  if (on(Protection::relaxed_mover)) (void)real::cuThreadExchangeStreamCaptureMode(&mode);
   for (unsigned slot = 0; slot < max_gpus; ++slot) progress[slot].random = static_cast<unsigned>(monotonic_ns()) + slot;
   for (;;) {
     const std::uint32_t wake = process::down().wake.load(std::memory_order_acquire);
@@ -189,7 +190,8 @@ bool wanted_to_rest() { return resters.load(std::memory_order_acquire) > 0; }
 Rest::Rest() : held_(false) {
   resters.fetch_add(1);
   const timespec pause{0, 1'000'000};
-  for (int i = 0; i < 1000 && !(held_ = the_work_mutex.try_lock()); ++i) (void)::nanosleep(&pause, nullptr);
+  for (int i = 0; !(on(Protection::bounded_rest) && i >= 1000) && !(held_ = the_work_mutex.try_lock()); ++i)
+    (void)::nanosleep(&pause, nullptr);
 }
 
 Rest::~Rest() {
