@@ -20,14 +20,20 @@ Locked::~Locked() { ::pthread_mutex_unlock(&file_.mutex); }
 
 void Locked::recount() {
   for (Slot& slot : file_.slots) slot.granules = 0;
+  for (Share& share : file_.used_shares()) share.granules = 0;
   for (std::uint32_t i = 0; i < file_.granules; ++i) {
-    if (const auto owner = file_.owners()[i]) ++file_.slots[owner - 1u].granules;
+    const auto owner = file_.owners()[i];
+    if (owner & shared_owner)
+      ++file_.shares[owner & (shared_owner - 1u)].granules;
+    else if (owner)
+      ++file_.slots[owner - 1u].granules;
   }
 }
 
 std::uint64_t Card::used_bytes() const {
   std::uint64_t used = 0;
   for (const Slot& slot : file_->slots) used += slot.native_bytes + slot.granules * granule_bytes;
+  for (const Share& share : file_->used_shares()) used += share.granules * granule_bytes;
   return used;
 }
 
@@ -38,6 +44,7 @@ void Card::give_back_the_dead() {
     for (std::uint32_t i = 0; slot.granules && i < file_->granules; ++i) {
       if (file_->owners()[i] == s + 1) file_->owners()[i] = 0;
     }
+    drop_holder(s);
     slot = {};
     // The slot may be somebody else's next, and must not seem to hold the engine then.
     for (auto* word : {&file_->compute.holder, &file_->compute.waiter, &file_->compute.last}) {
@@ -45,6 +52,7 @@ void Card::give_back_the_dead() {
       (void)word->compare_exchange_strong(dead, 0);
     }
   }
+  free_unheld_shares();
 }
 
 bool Card::take_slot() {
@@ -78,6 +86,7 @@ bool Card::take(std::size_t bytes, std::vector<Extent>& out) {
       out.push_back({at, 1});
   }
   file_->next_granule = at;
+  std::ranges::sort(out, {}, &Extent::first);  // a share of it is put together again in this order
   file_->slots[slot_].granules += found;
   return true;  // used bytes within the capacity: there were enough free granules
 }
@@ -112,10 +121,16 @@ MemoryInfo Card::memory() {
 std::vector<Use> Card::users() {
   std::vector<Use> uses;
   uses.reserve(card_slots);
+  std::array<std::uint64_t, card_slots> shared{};  // a share counts for one of its holders
   const Locked locked(*file_);
   give_back_the_dead();
-  for (const Slot& slot : file_->slots) {
-    const std::uint64_t bytes = slot.native_bytes + slot.granules * granule_bytes;
+  for (const Share& share : file_->used_shares()) {
+    const int holder = share.serial ? first_holder(share) : -1;
+    if (holder >= 0) shared[static_cast<std::size_t>(holder)] += share.granules * granule_bytes;
+  }
+  for (std::size_t s = 0; s < card_slots; ++s) {
+    const Slot& slot = file_->slots[s];
+    const std::uint64_t bytes = slot.native_bytes + slot.granules * granule_bytes + shared[s];
     if (slot.pid != 0 && bytes != 0) uses.push_back({slot.pid, bytes});
   }
   return uses;

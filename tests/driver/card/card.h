@@ -2,9 +2,13 @@
 // how much of it, and the engines that processes take in turns. A process that dies leaves its slot behind; whoever
 // next lacks memory, or asks how much there is, gives back what the dead had.
 #pragma once
+#include <sys/types.h>
+
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,6 +26,13 @@ struct Use {
   int pid;
   std::uint64_t bytes;
 };
+
+// Memory that several processes may hold, see card_share.cpp. The serial is never that of another share.
+struct ShareId {
+  std::uint32_t index;
+  std::uint64_t serial;
+};
+using ShareNote = std::array<std::uint64_t, 8>;  // what its maker tells those who come to hold it
 
 struct MemoryInfo {
   std::uint64_t total, free;
@@ -55,6 +66,13 @@ class Card {
   void give(std::span<const Extent> extents);
   std::byte* granule(std::uint32_t index) const { return memory_ + std::size_t{index} * granule_bytes; }
 
+  // Makes memory of this process (all that one take gave) one that others may hold, too; empty: too many shares.
+  std::optional<ShareId> share(std::span<const Extent> extents, const ShareNote& note);
+  bool hold(const ShareId& id, std::vector<Extent>& out, ShareNote& note);  // false: there is no such share
+  void drop(const ShareId& id);
+  int descriptor_of(const ShareId& id);  // a reference of its own, until it is closed; -1: cannot be made
+  std::optional<ShareId> share_of_descriptor(int fd);
+
   // Memory that has a size and no place: contexts, modules.
   bool charge(std::size_t bytes);
   void refund(std::size_t bytes);
@@ -80,6 +98,10 @@ class Card {
   bool take_slot();
   void let_others_first();
   void give_back_the_dead();
+  void drop_holder(std::size_t slot);
+  void free_unheld_shares();
+  int open_again() const;
+  bool has_descriptor(std::uint32_t index) const;
   bool try_queue(Engine engine, const Transfer& transfer, QueuedTransfer& out);
   void settle(Engine engine);
   std::uint64_t used_bytes() const;
@@ -87,6 +109,9 @@ class Card {
   CardFile* file_ = nullptr;
   std::byte* memory_ = nullptr;
   std::size_t slot_ = 0;
+  std::string path_;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
 };
 
 }  // namespace lull::sim

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "tests/driver/card/card_file.h"
 
@@ -118,6 +119,8 @@ bool Card::map(int fd, std::string& problem) {
     return false;
   }
   file_ = static_cast<CardFile*>(at);
+  device_ = status.st_dev;
+  inode_ = status.st_ino;
   memory_ = static_cast<std::byte*>(at) + file_->memory_at;
   return true;
 }
@@ -143,6 +146,7 @@ bool Card::enter(const std::string& path, int fd, std::uint64_t bytes, Role role
 
 std::unique_ptr<Card> Card::attach(const std::string& path, std::uint64_t bytes, Role role, std::string& problem) {
   std::unique_ptr<Card> card(new Card);
+  card->path_ = std::filesystem::absolute(path).string();
   std::string why;
   for (int attempt = 0; attempt < 100 && why.empty(); ++attempt) {
     const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);

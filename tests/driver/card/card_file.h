@@ -12,8 +12,9 @@
 
 namespace lull::sim {
 
-inline constexpr std::uint64_t card_magic = 0x33445241434d4953u;  // "SIMCARD3"
-inline constexpr std::size_t card_slots = 256;
+inline constexpr std::uint64_t card_magic = 0x34445241434d4953u;  // "SIMCARD4"
+inline constexpr std::size_t card_slots = 256, card_shares = 1024;
+inline constexpr std::uint16_t shared_owner = 0x8000;  // with the index of the share
 
 // A process on the card. The start time tells it from a later process of the same number.
 struct Slot {
@@ -23,6 +24,14 @@ struct Slot {
   std::uint64_t native_bytes;
   std::uint64_t granules;
 };
+
+struct Share {
+  std::uint64_t serial;  // 0: unused
+  std::uint64_t granules;
+  std::array<std::uint64_t, card_slots / 64> holders;  // a bit for each slot
+  ShareNote note;
+};
+int first_holder(const Share& share);  // -1: none, only descriptors refer to it
 
 struct ComputeEngine {
   std::atomic<std::uint32_t> holder;  // slot + 1, 0 = free; also the futex
@@ -54,10 +63,15 @@ struct CardFile {
   std::array<std::uint8_t, 16> uuid;
   pthread_mutex_t mutex;  // robust: guards slots and owners
   std::array<Slot, card_slots> slots;
+  std::array<Share, card_shares> shares;  // guarded by the mutex
+  std::uint64_t last_share;
+  std::uint32_t share_end;  // none from here on has ever been used
+  std::uint32_t reserved;
   std::array<TransferQueue, engine_count> engines;  // guarded by the mutex
   ComputeEngine compute;
 
-  std::uint16_t* owners() { return reinterpret_cast<std::uint16_t*>(this + 1); }  // slot + 1, 0 = free
+  std::uint16_t* owners() { return reinterpret_cast<std::uint16_t*>(this + 1); }  // slot + 1 or a share, 0 = free
+  std::span<Share> used_shares() { return {shares.data(), share_end}; }
 };
 
 // Holds the card's mutex. If its last holder died in between, the counts are made anew from the owners.
