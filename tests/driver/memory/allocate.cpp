@@ -87,6 +87,8 @@ void release_entry(std::map<std::uintptr_t, Allocation>::iterator entry) {
   space().allocations.erase(entry);
   if (allocation.pool) return allocation.pool->put_back(base, allocation.bytes, {});
   if (!allocation.slab) return drop_reservation(base);
+  if (allocation.kind == AllocationKind::ipc || allocation.kind == AllocationKind::pool_import)
+    return drop_reservation(allocation.slab);
   Slab& slab = slabs().at(allocation.slab);
   put_back(slab, base - allocation.slab, rounded(allocation.bytes));
   if (slab.free.begin()->second != granule_bytes) return;
@@ -116,7 +118,18 @@ bool release(std::uintptr_t base) {
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   const auto found = all.allocations.find(base);
-  if (found == all.allocations.end() || found->second.kind == AllocationKind::graph) return false;
+  const bool other_way = found != all.allocations.end() &&
+                         (found->second.kind == AllocationKind::graph || found->second.kind == AllocationKind::ipc);
+  if (found == all.allocations.end() || other_way) return false;
+  release_entry(found);
+  return true;
+}
+
+bool close_ipc(std::uintptr_t base) {
+  Space& all = space();
+  const std::scoped_lock lock(all.mutex);
+  const auto found = all.allocations.find(base);
+  if (found == all.allocations.end() || found->second.kind != AllocationKind::ipc) return false;
   release_entry(found);
   return true;
 }

@@ -51,7 +51,10 @@ std::shared_ptr<Physical> Physical::take(Device& device, std::size_t bytes) {
 }
 
 Physical::~Physical() {
-  if (!extents.empty()) device.card->give(extents);
+  if (share)
+    device.card->drop(*share);
+  else if (!extents.empty())
+    device.card->give(extents);
 }
 
 std::uintptr_t Space::reserve(std::size_t bytes, std::size_t alignment, std::uintptr_t hint, Holds holds) {
@@ -133,6 +136,14 @@ bool Space::set_access(std::uintptr_t base, CUmemAccess_flags access) {
   // Page tables are filled here, off the timed path of kernels and copies. An old kernel fills them as they go.
   if (access == CU_MEM_ACCESS_FLAGS_PROT_READWRITE) (void)::madvise(at(base), range.bytes, MADV_POPULATE_WRITE);
   return true;
+}
+
+CUmemGenericAllocationHandle Space::handle_of(const std::shared_ptr<Physical>& physical) {
+  static CUmemGenericAllocationHandle last = 0x51000000;
+  if (!physical->handle) physical->handle = ++last;
+  ++physical->references;
+  handles[physical->handle] = physical;
+  return physical->handle;
 }
 
 std::vector<std::uintptr_t> Space::whole_mappings(std::uintptr_t base, std::size_t bytes) const {

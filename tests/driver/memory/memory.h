@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "tests/driver/context/context.h"
@@ -15,13 +16,14 @@
 namespace lull::sim {
 
 // Physical memory. It returns to the card when neither a handle nor a mapping refers to it.
-struct Physical {
+struct Physical : std::enable_shared_from_this<Physical> {
   Device& device;
   std::size_t bytes;
   std::vector<Extent> extents;
   CUmemGenericAllocationHandle handle = 0;
   unsigned references = 0;  // of the handle
   CUmemAllocationProp properties{};
+  std::optional<ShareId> share;  // once other processes may hold it, too
 
   // Null: the card is full, even without what idle pools could give back. Needs Space::mutex.
   static std::shared_ptr<Physical> take(Device& device, std::size_t bytes);
@@ -50,7 +52,8 @@ struct MappedRange {
   CUmemAccess_flags access = CU_MEM_ACCESS_FLAGS_PROT_NONE;
 };
 
-enum class AllocationKind { device, managed, pool, graph, code };
+// ipc and pool_import: of another process, opened here.
+enum class AllocationKind { device, managed, pool, graph, code, ipc, pool_import };
 class Pool;
 
 // What cuMemAlloc and its like returned.
@@ -59,7 +62,7 @@ struct Allocation {
   AllocationKind kind;
   Context* context;  // owner; compared only
   Device* device;
-  std::uintptr_t slab = 0;  // base of the slab it lies in; 0: its own reservation
+  std::uintptr_t slab = 0;  // base of the slab or imported memory it lies in; 0: its own reservation
   std::uint64_t id = 0;     // never that of another allocation
   Pool* pool = nullptr;     // of kind pool
 };
@@ -93,6 +96,8 @@ class Space {
   void unmap(std::uintptr_t base);                      // one whole mapping
   void let_go(std::uintptr_t base, std::size_t bytes);  // what of the gone ranges overlaps these addresses
   bool set_access(std::uintptr_t base, CUmemAccess_flags access);
+  // The memory's handle, with one more reference: the same value for as long as the memory exists.
+  CUmemGenericAllocationHandle handle_of(const std::shared_ptr<Physical>& physical);
   // The mappings that exactly cover a range, none cut; empty if they do not.
   std::vector<std::uintptr_t> whole_mappings(std::uintptr_t base, std::size_t bytes) const;
   // Addresses that were given back and are kept from others for a while, so that touching them is a fault and does not
@@ -125,8 +130,9 @@ std::uintptr_t allocate(Context& context, std::size_t bytes, AllocationKind kind
 std::uint64_t next_allocation_id();  // needs the mutex
 // Native memory: what has a size and no address. False: the card is full, even without what idle pools hold.
 bool charge_native(Device& device, std::size_t bytes);
-// False: no such allocation of that base address.
+// False: no such allocation of that base address, or one that goes in another way.
 bool release(std::uintptr_t base);
+bool close_ipc(std::uintptr_t base);
 // What goes with a context: its allocations, page-locked memory and registrations; not what cuMemCreate made.
 void free_memory_of(Context& context);
 

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "tests/driver/memory/graph_memory.h"
+#include "tests/driver/memory/sharing.h"
 #include "tests/driver/registry.h"
 
 namespace lull::sim {
@@ -83,13 +84,14 @@ bool Pool::grow(std::size_t bytes) {
   if (properties_.maxSize && reserved.now + whole > properties_.maxSize) return false;
   const std::uintptr_t base = space().reserve_with_memory(device_, whole, Holds::pool);
   if (!base) return false;
+  space().mapped.at(base).physical->properties.requestedHandleTypes = properties_.handleTypes;
   chunks_[base] = {whole, {{base, {whole, {}}}}};
   reserved.add(whole);
   return true;
 }
 
 PoolBlock Pool::allocate(std::size_t bytes, const Stream& stream) {
-  if (bytes > largest_request || closed_) return {};
+  if (bytes > largest_request || closed_ || imported_) return {};
   const std::size_t wanted = rounded(bytes, block_bytes);
   const auto ready = [&](const Hole& hole) {
     return !hole.freed || hole.freed->stream.get() == &stream || (allow_opportunistic && reached(*hole.freed));
@@ -156,8 +158,24 @@ void Pool::trim_at_synchronisation() {
   if (closed_ || reserved.now > release_threshold) trim(closed_ ? 0 : release_threshold);
 }
 
+bool Pool::share() {
+  if (shared_) return true;
+  auto made = std::make_shared<Physical>(device_, 0);
+  made->properties.requestedHandleTypes = properties_.handleTypes;
+  made->properties.location = properties_.location;
+  if (!sim::share(*made, SharedAs::pool)) return false;
+  shared_ = std::move(made);
+  return true;
+}
+
+void Pool::import(std::shared_ptr<Physical> shared) {
+  shared_ = std::move(shared);
+  imported_ = true;
+}
+
 void Pool::close() {
   closed_ = true;
+  shared_.reset();
   trim(0);
 }
 

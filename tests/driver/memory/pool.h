@@ -44,6 +44,11 @@ class Pool {
   Device& device() const { return device_; }
   const CUmemPoolProps& properties() const { return properties_; }
   bool closed() const { return closed_; }
+  // What stands for the pool in other processes: a share without memory. Null: it is not shared.
+  const Physical* shared() const { return shared_.get(); }
+  bool share();
+  bool imported() const { return imported_; }
+  void import(std::shared_ptr<Physical> shared);
   Watermark reserved, used;
   std::uint64_t release_threshold = 0;
   int follow_event_dependencies = 1;  // kept for its answer: a dependency the stream has already needs no new one
@@ -72,7 +77,8 @@ class Pool {
   Device& device_;
   const CUmemPoolProps properties_;
   std::map<std::uintptr_t, Chunk> chunks_;
-  bool closed_ = false;
+  std::shared_ptr<Physical> shared_;
+  bool closed_ = false, imported_ = false;
 };
 
 // The pools of a device. Both need Space::mutex; the program's handle is checked with registry<Pool>().

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "tests/driver/memory/pool.h"
+#include "tests/driver/memory/sharing.h"
 #include "tests/driver/registry.h"
 #include "tests/driver/surface/api.h"
 
@@ -34,12 +35,12 @@ CUresult check(const CUmemPoolProps& props) {
     return CUDA_ERROR_INVALID_VALUE;
   CUresult error = CUDA_SUCCESS;
   if (!device_at(&props.location, props.allocType, error)) return error;
-  return props.handleTypes == CU_MEM_HANDLE_TYPE_NONE ? CUDA_SUCCESS : CUDA_ERROR_NOT_SUPPORTED;
+  return check_handle_types(props.handleTypes);
 }
 
 CUresult make_current(Device& device, CUmemoryPool handle) {
   const auto pool = registry<Pool>().find(handle);
-  if (!pool || &pool->device() != &device) return CUDA_ERROR_INVALID_VALUE;
+  if (!pool || &pool->device() != &device || pool->imported()) return CUDA_ERROR_INVALID_VALUE;
   const std::scoped_lock lock(space().mutex);
   current_pool(device) = pool.get();
   return CUDA_SUCCESS;

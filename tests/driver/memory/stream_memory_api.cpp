@@ -64,10 +64,11 @@ bool take_back(CUdeviceptr dptr, Allocation& out) {
   return true;
 }
 
-bool is_allocation(CUdeviceptr dptr) {
+bool may_be_freed(CUdeviceptr dptr) {
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
-  return all.allocations.contains(dptr);
+  const auto found = all.allocations.find(dptr);
+  return found != all.allocations.end() && found->second.kind != AllocationKind::ipc;
 }
 
 }  // namespace
@@ -89,7 +90,7 @@ CUresult cuMemAllocFromPoolAsync(CUdeviceptr* dptr, size_t bytesize, CUmemoryPoo
   const FoundStream stream = find_stream(hStream);
   if (const CUresult failed = check(dptr, stream)) return failed;
   const auto pool = registry<Pool>().find(handle);
-  if (!pool) return CUDA_ERROR_INVALID_VALUE;
+  if (!pool || pool->imported()) return CUDA_ERROR_INVALID_VALUE;
   if (bytesize == 0) {
     *dptr = 0;
     return CUDA_SUCCESS;
@@ -110,7 +111,7 @@ CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) {
     return failed;
   }
   const bool of_graph = graph_memory_is_allocated(dptr);
-  if (!of_graph && !is_allocation(dptr)) return CUDA_ERROR_INVALID_VALUE;
+  if (!of_graph && !may_be_freed(dptr)) return CUDA_ERROR_INVALID_VALUE;
   return submit(*stream, CU_GRAPH_NODE_TYPE_MEM_FREE, [dptr, of_graph](Running& running) {
     running.end_ns = running.ready_ns;
     if (of_graph) return free_graph_memory(dptr);

@@ -3,6 +3,7 @@
 
 #include "tests/driver/graph/graph.h"
 #include "tests/driver/memory/memory.h"
+#include "tests/driver/memory/sharing.h"
 #include "tests/driver/surface/api.h"
 
 namespace lull::sim::api {
@@ -17,11 +18,6 @@ Device* device_of_properties(const CUmemAllocationProp* prop) {
   if (!prop || prop->type != CU_MEM_ALLOCATION_TYPE_PINNED || prop->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
     return nullptr;
   return device_of(prop->location.id);
-}
-
-CUmemGenericAllocationHandle new_handle() {
-  static CUmemGenericAllocationHandle last = 0x51000000;
-  return ++last;
 }
 
 bool known_access(CUmemAccess_flags flags) {
@@ -83,16 +79,14 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle* handle, size_t size, const CU
                      unsigned long long flags) {
   Device* device = device_of_properties(prop);
   if (!handle || !device || size == 0 || !whole_granules(size) || flags != 0) return CUDA_ERROR_INVALID_VALUE;
-  if (prop->requestedHandleTypes != CU_MEM_HANDLE_TYPE_NONE) return CUDA_ERROR_NOT_SUPPORTED;
+  if (const CUresult failed = check_handle_types(prop->requestedHandleTypes)) return failed;
   if (const CUresult refused = unsafe_during_capture()) return refused;
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   auto physical = Physical::take(*device, size);
   if (!physical) return CUDA_ERROR_OUT_OF_MEMORY;
   physical->properties = *prop;
-  physical->references = 1;
-  *handle = physical->handle = new_handle();
-  all.handles[*handle] = std::move(physical);
+  *handle = all.handle_of(physical);
   return CUDA_SUCCESS;
 }
 
@@ -179,10 +173,7 @@ CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle* handle, void*
   const auto range = Space::containing(all.mapped, address);
   if (range == all.mapped.end() || !of_program(all, address)) return CUDA_ERROR_INVALID_VALUE;
   // The same value as ever, even where all references had been released and only the mapping kept the memory.
-  auto& physical = range->second.physical;
-  ++physical->references;
-  *handle = physical->handle;
-  all.handles[physical->handle] = physical;
+  *handle = all.handle_of(range->second.physical);
   return CUDA_SUCCESS;
 }
 
