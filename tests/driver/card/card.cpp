@@ -32,7 +32,7 @@ void Locked::recount() {
 
 std::uint64_t Card::used_bytes() const {
   std::uint64_t used = 0;
-  for (const Slot& slot : file_->slots) used += slot.native_bytes + slot.granules * granule_bytes;
+  for (const Slot& slot : file_->slots) used += slot.native_bytes + slot.withheld_bytes + slot.granules * granule_bytes;
   for (const Share& share : file_->used_shares()) used += share.granules * granule_bytes;
   return used;
 }
@@ -60,7 +60,12 @@ bool Card::take_slot() {
   give_back_the_dead();
   const auto free = std::find_if(file_->slots.begin(), file_->slots.end(), [](const Slot& s) { return s.pid == 0; });
   if (free == file_->slots.end()) return false;
-  *free = {.pid = ::getpid(), .reserved = 0, .start_time = start_time_of(::getpid()), .native_bytes = 0, .granules = 0};
+  *free = {.pid = ::getpid(),
+           .reserved = 0,
+           .start_time = start_time_of(::getpid()),
+           .native_bytes = 0,
+           .withheld_bytes = 0,
+           .granules = 0};
   slot_ = static_cast<std::size_t>(free - file_->slots.begin());
   return true;
 }
@@ -110,6 +115,15 @@ bool Card::charge(std::size_t bytes) {
 void Card::refund(std::size_t bytes) {
   const Locked locked(*file_);
   file_->slots[slot_].native_bytes -= std::min<std::uint64_t>(bytes, file_->slots[slot_].native_bytes);
+}
+
+bool Card::withhold(std::uint64_t bytes) {
+  const Locked locked(*file_);
+  give_back_the_dead();
+  Slot& slot = file_->slots[slot_];
+  if (bytes > slot.withheld_bytes && used_bytes() + (bytes - slot.withheld_bytes) > file_->bytes) return false;
+  slot.withheld_bytes = bytes;
+  return true;
 }
 
 MemoryInfo Card::memory() {

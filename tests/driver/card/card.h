@@ -77,6 +77,9 @@ class Card {
   bool charge(std::size_t bytes);
   void refund(std::size_t bytes);
 
+  // Memory that is missing, until it is less again or this process ends; false: so much is not free.
+  bool withhold(std::uint64_t bytes);
+
   MemoryInfo memory();
   std::vector<Use> users();
   void uuid(std::uint8_t out[16]) const;

@@ -22,6 +22,7 @@ struct Slot {
   std::uint32_t reserved;
   std::uint64_t start_time;
   std::uint64_t native_bytes;
+  std::uint64_t withheld_bytes;  // nobody's, missing while this process lives
   std::uint64_t granules;
 };
 

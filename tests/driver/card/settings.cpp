@@ -76,41 +76,12 @@ Settings read_environment() {
   s.pool = pool && *pool ? pool : "/dev/shm/lull-sim-" + std::to_string(::getuid());
   if (const char* poison = ::getenv("LULL_SIM_POISON")) s.poison = poison[0] == '1';
   if (const char* journal = ::getenv("LULL_SIM_JOURNAL")) s.journal = journal;
-  const char* faults = ::getenv("LULL_SIM_FAULTS");
-  if (faults && !parse_faults(faults, s.faults)) {
-    s.problem =
-        std::string("LULL_SIM_FAULTS='") + faults + "': expected FUNCTION:NTH=ERROR;..., such as cuMemCreate:3=2";
-  }
+  if (const char* faults = ::getenv("LULL_SIM_FAULTS")) s.faults = faults;
+  if (const char* control = ::getenv("LULL_SIM_CONTROL")) s.control = control;
   return s;
 }
 
-bool parse_fault(const std::string& text, Fault& fault) {
-  const auto colon = text.find(':');
-  const auto equals = text.find('=');
-  if (colon == std::string::npos || equals == std::string::npos || colon > equals) return false;
-  fault.and_later = text[equals - 1] == '+';
-  fault.function = text.substr(0, colon);
-  char* end = nullptr;
-  fault.nth = std::strtoull(text.c_str() + colon + 1, &end, 10);
-  if (end != text.c_str() + equals - (fault.and_later ? 1 : 0) || fault.nth == 0) return false;
-  fault.error = static_cast<int>(std::strtol(text.c_str() + equals + 1, &end, 10));
-  return *end == 0 && fault.error > 0 && fault.function.starts_with("cu");
-}
-
 }  // namespace
-
-bool parse_faults(const std::string& text, std::vector<Fault>& out) {
-  for (std::size_t at = 0; at < text.size();) {
-    const auto end = std::min(text.find(';', at), text.size());
-    Fault fault;
-    if (end > at) {
-      if (!parse_fault(text.substr(at, end - at), fault)) return false;
-      out.push_back(fault);
-    }
-    at = end + 1;
-  }
-  return true;
-}
 
 const Settings& settings() {
   static const Settings& read = *new Settings(read_environment());

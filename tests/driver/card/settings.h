@@ -14,8 +14,8 @@
 //   LULL_SIM_QUEUE     pieces of work a stream takes before a call waits, 1 to 1000000  (1024)
 //   LULL_SIM_POISON    1: newly created device memory is filled with 0xCB               (off)
 //   LULL_SIM_JOURNAL   file that every call and every engine's work is written to, see journal.h   (off)
-//   LULL_SIM_FAULTS    FUNCTION:NTH=ERROR;... : the NTH call (from 1) of an exported function fails with that error
-//                      instead of being made; FUNCTION:NTH+=ERROR: that call and all later ones
+//   LULL_SIM_FAULTS    faults on demand, separated by ; such as cuMemCreate:3=2, see faults/request.h        (none)
+//   LULL_SIM_CONTROL   Unix socket that takes such requests while the process runs, see faults/control.h     (none)
 //
 // An existing pool that a living process uses stays as it is: LULL_SIM_MEMORY then does not matter.
 // A value that makes no sense is reported on standard error and cuInit answers CUDA_ERROR_UNKNOWN.
@@ -23,19 +23,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "tests/driver/card/profile.h"
 #include "tests/driver/card/units.h"
 
 namespace lull::sim {
-
-struct Fault {
-  std::string function;
-  std::uint64_t nth = 1;
-  bool and_later = false;
-  int error = 0;
-};
 
 struct Settings {
   Profile card;                                                       // with what the environment overrides in it
@@ -46,7 +38,7 @@ struct Settings {
   std::size_t queue_depth = 1024;
   bool poison = false;
   std::string journal;
-  std::vector<Fault> faults;
+  std::string faults, control;
   std::string problem;  // not empty: what makes no sense, and what would
 };
 
@@ -55,8 +47,5 @@ const Settings& settings();
 // Modelled nanoseconds on the machine's clock, and back.
 std::uint64_t stretched_ns(std::uint64_t modelled_ns);
 std::uint64_t modelled_ns(std::uint64_t real_ns);
-
-// FUNCTION:NTH=ERROR;...; false if any part is malformed.
-bool parse_faults(const std::string& text, std::vector<Fault>& out);
 
 }  // namespace lull::sim

@@ -5,6 +5,8 @@
 #include "tests/driver/card/settings.h"
 #include "tests/driver/context/attributes.h"
 #include "tests/driver/context/context.h"
+#include "tests/driver/faults/control.h"
+#include "tests/driver/faults/faults.h"
 #include "tests/driver/memory/guard.h"
 #include "tests/driver/registry.h"
 #include "tests/driver/surface/api.h"
@@ -13,7 +15,7 @@
 namespace lull::sim {
 namespace {
 
-CUresult start() {
+std::string attach_cards() {
   std::string problem = settings().problem;
   std::vector<std::unique_ptr<Device>> made;
   for (int i = 0; problem.empty() && i < settings().devices; ++i) {
@@ -23,17 +25,24 @@ CUresult start() {
                                 Role::user, problem);
     made.push_back(std::move(device));
   }
-  if (!problem.empty()) {
-    std::fprintf(stderr, "lull simulated driver: %s\n", problem.c_str());
-    return CUDA_ERROR_UNKNOWN;
-  }
+  if (!problem.empty()) return problem;
   devices() = std::move(made);
   for (auto& device : devices()) {
     device->primary = std::make_shared<Context>(*device, true);
     registry<Context>().add(device->primary);
   }
   install_guard();
-  return CUDA_SUCCESS;
+  return {};
+}
+
+CUresult start() {
+  // A second attempt, after something else was wrong, finds the cards attached.
+  std::string problem = devices().empty() ? attach_cards() : std::string();
+  if (problem.empty()) problem = apply_faults_of_environment();
+  if (problem.empty()) problem = start_control();
+  if (problem.empty()) return CUDA_SUCCESS;
+  std::fprintf(stderr, "lull simulated driver: %s\n", problem.c_str());
+  return CUDA_ERROR_UNKNOWN;
 }
 
 }  // namespace

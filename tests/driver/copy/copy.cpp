@@ -5,6 +5,7 @@
 
 #include "tests/driver/context/context.h"
 #include "tests/driver/copy/engine_time.h"
+#include "tests/driver/faults/faults.h"
 #include "tests/driver/graph/graph.h"
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/memory/guard.h"
@@ -72,7 +73,11 @@ bool pageable(const Box& box, Route route) {
 
 CUresult perform(const Box& box, Route route, Running& running) {
   const EngineTime engine(running, route, box.bytes(), pageable(box, route));
-  const bool whole = !sides_fault(box, route) && run_touching_memory([&] { move_bytes(box); });
+  const bool wrong = fault_at_copy(kind_of(route));
+  const bool whole = !sides_fault(box, route) && run_touching_memory([&] {
+    move_bytes(box);
+    if (wrong) *reinterpret_cast<std::uint8_t*>(box.to.address + box.width / 2) ^= 0x01;
+  });
   const CUresult result = whole ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
   const Span span = engine.wait();
   running.end_ns = span.end_ns;

@@ -7,6 +7,7 @@
 
 #include "tests/driver/card/settings.h"
 #include "tests/driver/context/context.h"
+#include "tests/driver/faults/faults.h"
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/memory/pool.h"
 #include "tests/driver/stream/thread.h"
@@ -117,6 +118,7 @@ void Stream::perform(Entry& entry) {
   const std::uint64_t ready_ns =
       std::max({entry.submitted_ns, modelled_end_ns_.load(std::memory_order_relaxed), others_ns});
   Running running{device_, *life_, number_, ready_ns, 0, priority_};
+  fault_at_work(number_, *life_);
   const bool skipped =
       entry.work->after() == After::error_is_skipped && (life_->stop || life_->sticky() != CUDA_SUCCESS);
   if (!skipped) {

@@ -4,11 +4,9 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <memory>
 #include <mutex>
-#include <vector>
 
-#include "tests/driver/card/settings.h"
+#include "tests/driver/faults/faults.h"
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/surface/cost.h"
 
@@ -22,41 +20,12 @@ std::atomic<bool> process_ends{false};
 thread_local constinit bool per_thread_default = false;
 thread_local constinit bool in_callback = false;
 
-struct Counted {
-  std::uint16_t function;
-  Fault fault;
-  std::atomic<std::uint64_t> calls{0};
-};
-
-std::vector<std::unique_ptr<Counted>>& faults() {
-  static auto& all = *new std::vector<std::unique_ptr<Counted>>([] {
-    std::vector<std::unique_ptr<Counted>> made;
-    for (const Fault& fault : settings().faults) {
-      made.push_back(std::make_unique<Counted>());
-      made.back()->function = function_number(fault.function);
-      made.back()->fault = fault;
-    }
-    return made;
-  }());
-  return all;
-}
-
-CUresult injected(std::uint16_t function) {
-  for (auto& counted : faults()) {
-    if (counted->function != function) continue;
-    const std::uint64_t nth = counted->calls.fetch_add(1, std::memory_order_relaxed) + 1;
-    const bool due = nth == counted->fault.nth || (counted->fault.and_later && nth > counted->fault.nth);
-    if (due) return static_cast<CUresult>(counted->fault.error);
-  }
-  return CUDA_SUCCESS;
-}
-
 CUresult refusal_of(std::uint16_t function, When when) {
-  if (when == When::any_time) return injected(function);
+  if (when == When::any_time) return fault_at_call(function);
   if (process_ends.load(std::memory_order_relaxed)) return CUDA_ERROR_DEINITIALIZED;
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
   if (in_callback) return CUDA_ERROR_NOT_PERMITTED;
-  return injected(function);
+  return fault_at_call(function);
 }
 
 // After this, other libraries' destructors may still call: they are told that the driver has gone.
@@ -94,9 +63,10 @@ PerThreadDefault::PerThreadDefault() : outer_(per_thread_default) { per_thread_d
 PerThreadDefault::~PerThreadDefault() { per_thread_default = outer_; }
 bool PerThreadDefault::active() { return per_thread_default; }
 
-Call::Call(std::uint16_t function, When when) : function_(function), refusal_(refusal_of(function, when)) {
-  if (initialised() && (journal_on() || has_cost(function))) start_ns_ = now_ns();
-}
+Call::Call(std::uint16_t function, When when)
+    : function_(function),
+      start_ns_(initialised() && (journal_on() || has_cost(function)) ? now_ns() : 0),
+      refusal_(refusal_of(function, when)) {}
 
 CUresult Call::end(CUresult result, std::uint64_t address, std::uint64_t bytes) {
   std::uint64_t end_ns = 0;

@@ -20,8 +20,8 @@ class Call {
 
  private:
   std::uint16_t function_;
+  std::uint64_t start_ns_;  // 0: nobody wants to know. Before the faults: what delays a call belongs to it
   CUresult refusal_;
-  std::uint64_t start_ns_ = 0;
 };
 
 // Stream 0 means this thread's own stream inside the per-thread (_ptsz, _ptds) flavours.
