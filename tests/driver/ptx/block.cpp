@@ -206,7 +206,8 @@ Outcome Block::step(Gang& gang, const Instruction& in) {
     return Outcome::ok;
   }
   switch (in.control) {
-    case Control::exit: living_ -= lanes.count(); return part(gang, lanes);
+    case Control::exit: return end(gang, lanes);
+    case Control::meet: return meet(gang, in, lanes);
     case Control::barrier: return arrive(gang, in, lanes);
     case Control::trap: return Outcome::trap;
     default: return execute_narrowed(gang, in, lanes);
@@ -260,6 +261,26 @@ Outcome Block::part(Gang& gang, const Lanes& lanes) {
   gang.state = gang.parked_count != 0 ? Gang::State::blocked : Gang::State::finished;
   if (gang.state == Gang::State::finished) slots_[gang.slot].taken = false;
   return Outcome::ok;
+}
+
+Outcome Block::end(Gang& gang, const Lanes& lanes) {
+  living_ -= lanes.count();
+  gang.living = gang.living - lanes;
+  gang.release(kMeeting);  // to look again: nobody waits for the dead
+  return part(gang, lanes);
+}
+
+// Those who miss somebody wait at this instruction, for the next ones who come here to take them along.
+Outcome Block::meet(Gang& gang, const Instruction& in, const Lanes& lanes) {
+  const Lanes waiting = gang.parked_count == 0 ? Lanes{} : gang.take_meeting(gang.at);
+  if (!waiting.empty()) gang.activate(gang.active | waiting);
+  const Lanes missing = gang.incomplete(lanes | waiting, in.row[0]);
+  if (missing.empty()) {
+    if (++gang.at == gang.meets) gang.join();
+    return Outcome::ok;
+  }
+  gang.park(gang.at, missing, kMeeting);
+  return part(gang, missing);
 }
 
 Outcome Block::arrive(Gang& gang, const Instruction& in, const Lanes& lanes) {

@@ -60,6 +60,8 @@ class Block {
   Outcome execute_narrowed(Gang& gang, const Instruction& in, const Lanes& lanes);
   Outcome branch(Gang& gang, const Instruction& in);
   Outcome part(Gang& gang, const Lanes& lanes);
+  Outcome meet(Gang& gang, const Instruction& in, const Lanes& lanes);
+  Outcome end(Gang& gang, const Lanes& lanes);
   Outcome arrive(Gang& gang, const Instruction& in, const Lanes& lanes);
   Outcome check_bounds() const;
   void release_barriers();

@@ -43,6 +43,11 @@ std::uint32_t Builder::special(Special special) {
   return entry->second;
 }
 
+std::uint32_t Builder::carry_flag() {
+  if (carry_flag_ == kNoRow) carry_flag_ = new_row(bytes_of(Type::pred));
+  return carry_flag_;
+}
+
 void Builder::begin_instruction(const Guard& guard) {
   guard_ = guard;
   weight_ = 1;

@@ -17,6 +17,8 @@ struct Guard {
   std::uint32_t row = 0;
 };
 
+inline constexpr std::uint32_t kNoRow = UINT32_MAX;
+
 // Lays out the rows of a kernel and collects its instructions.
 class Builder {
  public:
@@ -27,8 +29,12 @@ class Builder {
   // Holds `value` plus the start of dynamic shared memory, once that is known.
   std::uint32_t dynamic_shared(unsigned bytes, std::uint64_t value);
   std::uint32_t special(Special special);
+  // The carry flag of add.cc and its like: a predicate that has no name.
+  std::uint32_t carry_flag();
 
   void begin_instruction(const Guard& guard);
+  // The next step counts as the instruction, not the last one.
+  void count_next() { weight_ = 1; }
   const Guard& guard() const { return guard_; }
   // An operation of operations.def. Every step of an instruction runs under its guard; the first one counts.
   Instruction& emit(std::uint16_t operation);
@@ -50,6 +56,7 @@ class Builder {
   std::map<unsigned, std::size_t> temporaries_used_;
   std::map<std::tuple<unsigned, std::uint64_t, std::int32_t>, std::uint32_t> constants_;
   std::map<Special, std::uint32_t> specials_;
+  std::uint32_t carry_flag_ = kNoRow;
   std::vector<std::size_t> dynamic_constants_;  // indices into program_.constants
 };
 

@@ -100,8 +100,8 @@ std::optional<Type> read_type(Reader& reader) {
       reader.next();
       return type;
     }
-  reader.fail(token, "expected a type such as .u32, found " + quoted(token) +
-                         " (vectors, f16 and opaque types are not supported)");
+  reader.fail(token,
+              "expected a type such as .u32, found " + quoted(token) + " (vectors and opaque types are not supported)");
   return std::nullopt;
 }
 

@@ -34,6 +34,8 @@ Lanes Lanes::first(unsigned count) {
 
 void Gang::start(std::uint32_t first, std::uint32_t count) {
   state = State::fresh;
+  living = Lanes::first(count);
+  active = {};
   first_thread = first;
   threads = count;
   at = 0;
@@ -56,6 +58,35 @@ void Gang::put_waiting(std::uint32_t place, const Lanes& lanes) {
 
 void Gang::park(std::uint32_t place, const Lanes& lanes, std::uint8_t barrier) {
   add(parked, parked_count, {.at = place, .barrier = barrier, .lanes = lanes});
+}
+
+Lanes Gang::take_meeting(std::uint32_t place) {
+  Lanes out;
+  for (std::uint32_t i = 0; i < parked_count;)
+    if (parked[i].barrier == kMeeting && parked[i].at == place)
+      out = out | take(parked, parked_count, i).lanes;
+    else
+      ++i;
+  return out;
+}
+
+Lanes Gang::incomplete(const Lanes& lanes, std::uint32_t mask_row) const {
+  Lanes out;
+  for (unsigned first = 0; first < kLanes; first += 32) {
+    const auto of_warp = [&](const Lanes& all) {
+      return static_cast<std::uint32_t>(all.bits[first / 64] >> first % 64);
+    };
+    const std::uint32_t here = of_warp(lanes);
+    for (std::uint32_t rest = here; rest != 0;) {
+      const auto lane = static_cast<unsigned>(std::countr_zero(rest));
+      std::uint32_t mask;
+      std::memcpy(&mask, frame.rows + mask_row + (first + lane) * sizeof mask, sizeof mask);
+      const std::uint32_t group = rest & (mask | 1U << lane);  // lanes that name each other have the same mask
+      if ((mask & of_warp(living) & ~here) != 0) out.bits[first / 64] |= std::uint64_t{group} << first % 64;
+      rest &= ~group;
+    }
+  }
+  return out;
 }
 
 void Gang::release(std::uint8_t barrier) {

@@ -41,6 +41,7 @@ struct Group {
 };
 
 inline constexpr std::uint32_t kNowhere = UINT32_MAX;
+inline constexpr std::uint8_t kMeeting = UINT8_MAX;  // the barrier of lanes that wait for others of their warp
 
 struct Gang {
   enum class State : std::uint8_t { fresh, ready, blocked, finished };
@@ -50,6 +51,7 @@ struct Gang {
   std::uint32_t threads = 0;
   std::uint32_t slot = 0;  // whose rows it uses, once started
   Frame frame;
+  Lanes living;                    // that have not ended
   Lanes active;                    // the running group, and its
   std::uint32_t at = 0;            // next instruction
   std::uint32_t meets = kNowhere;  // where the running group comes upon a waiting one
@@ -69,6 +71,10 @@ struct Gang {
   // Lanes that will go on at `at`, later.
   void put_waiting(std::uint32_t at, const Lanes& lanes);
   void park(std::uint32_t at, const Lanes& lanes, std::uint8_t barrier);
+  // Lanes parked for a meeting at this instruction; they are parked no longer.
+  Lanes take_meeting(std::uint32_t at);
+  // Which of `lanes` cannot go on: living lanes of their warp that their mask names are not among them.
+  Lanes incomplete(const Lanes& lanes, std::uint32_t mask_row) const;
   // Parked lanes of `barrier` become waiting ones.
   void release(std::uint8_t barrier);
   // At `meets`: the waiting group there joins the running one.

@@ -27,12 +27,34 @@ struct KernelParser::Form {
 
 // Everything else is a lane operation by its full name.
 const KernelParser::Form KernelParser::kForms[] = {
-    {"atom", &KernelParser::atomic},  {"bar", &KernelParser::barrier}, {"barrier", &KernelParser::barrier},
-    {"bra", &KernelParser::branch},   {"cvt", &KernelParser::convert}, {"cvta", &KernelParser::to_generic},
-    {"exit", &KernelParser::end},     {"fence", &KernelParser::fence}, {"ld", &KernelParser::load},
-    {"membar", &KernelParser::fence}, {"mov", &KernelParser::move},    {"nanosleep", &KernelParser::nanosleep},
-    {"red", &KernelParser::atomic},   {"ret", &KernelParser::end},     {"setp", &KernelParser::compare},
-    {"st", &KernelParser::store},     {"trap", &KernelParser::trap},
+    {"activemask", &KernelParser::active_mask},
+    {"match", &KernelParser::match},
+    {"redux", &KernelParser::match},
+    {"shfl", &KernelParser::shuffle},
+    {"vote", &KernelParser::vote},
+    {"addc", &KernelParser::carry},
+    {"lop3", &KernelParser::logic3},
+    {"madc", &KernelParser::carry},
+    {"set", &KernelParser::set},
+    {"slct", &KernelParser::select_by_sign},
+    {"subc", &KernelParser::carry},
+    {"atom", &KernelParser::atomic},
+    {"bar", &KernelParser::barrier},
+    {"barrier", &KernelParser::barrier},
+    {"bra", &KernelParser::branch},
+    {"cvt", &KernelParser::convert},
+    {"cvta", &KernelParser::to_generic},
+    {"exit", &KernelParser::end},
+    {"fence", &KernelParser::fence},
+    {"ld", &KernelParser::load},
+    {"membar", &KernelParser::fence},
+    {"mov", &KernelParser::move},
+    {"nanosleep", &KernelParser::nanosleep},
+    {"red", &KernelParser::atomic},
+    {"ret", &KernelParser::end},
+    {"setp", &KernelParser::compare},
+    {"st", &KernelParser::store},
+    {"trap", &KernelParser::trap},
 };
 
 bool KernelParser::guard(Guard& out) {
@@ -60,7 +82,8 @@ bool KernelParser::assemble(const Token& mnemonic) {
   const auto base = base_of(mnemonic.text);
   for (const Form& form : kForms)
     if (form.base == base) return (this->*form.assemble)(mnemonic);
-  return lane_operation(mnemonic);
+  const bool sets_carry = mnemonic.text.find(".cc.") != std::string_view::npos;
+  return sets_carry ? carry(mnemonic) : lane_operation(mnemonic);
 }
 
 bool KernelParser::unknown(const Token& mnemonic) {
@@ -69,35 +92,6 @@ bool KernelParser::unknown(const Token& mnemonic) {
                                                                   [&](const Form& form) { return form.base == base; });
   if (!is_known) return reader_.fail(mnemonic, "unknown instruction " + quoted(mnemonic));
   return reader_.fail(mnemonic, "this form of '" + std::string(base) + "' is not supported: " + quoted(mnemonic));
-}
-
-bool KernelParser::lane_operation(const Token& mnemonic) {
-  const Operation* const operation = operation_named(mnemonic.text);
-  if (operation == nullptr || operation->destination == Type::none) return unknown(mnemonic);
-  const auto target = destination(operation->destination, Width::exact);
-  if (!target) return false;
-  std::array<std::uint32_t, 5> rows{target->row};
-  for (std::size_t i = 0; i < operation->source.size() && operation->source[i] != Type::none; ++i) {
-    if (!comma()) return false;
-    const auto row = source(operation->source[i]);
-    if (!row) return false;
-    rows[i + 1] = *row;
-  }
-  builder_.emit(operation->number).row = rows;
-  return true;
-}
-
-bool KernelParser::convert(const Token& mnemonic) {
-  const Operation* const operation = operation_named(mnemonic.text);
-  if (operation == nullptr) return unknown(mnemonic);
-  const auto target = destination(operation->destination, Width::or_wider);
-  if (!target || !comma()) return false;
-  const auto from = narrowed_source(operation->source[0]);
-  if (!from) return false;
-  const std::uint32_t row = row_of_width(*target, operation->destination);
-  builder_.emit(operation->number).row = {row, *from};
-  widen(*target, operation->destination, row);
-  return true;
 }
 
 // A register, a number, the address of a variable, or two halves of a register.
@@ -156,36 +150,52 @@ bool KernelParser::unpack(const Token& mnemonic, Type type) {
   return true;
 }
 
-// setp.lt.u32 p, a, b;  p|q also stores the inverse;  setp.lt.and.u32 p, a, b, c combines with a predicate.
-bool KernelParser::compare(const Token& mnemonic) {
+// "setp.lt.and.ftz.u32" is a comparison setp.lt.u32 that combines its result by and.
+std::optional<KernelParser::Comparison> KernelParser::comparison(std::string name) {
   constexpr std::array<std::string_view, 3> kCombinations{"and", "or", "xor"};
-  std::string name(mnemonic.text);
-  std::string combination;
+  Comparison out;
+  if (const auto ftz = name.find(".ftz."); ftz != std::string::npos) {
+    out.flushes = true;
+    name.erase(ftz, 4);
+  }
   const auto type_at = name.rfind('.');
   const auto before_type = std::string_view(name).substr(0, type_at);
   if (const auto last = last_of(before_type); is_one_of(last, kCombinations)) {
-    combination = last;
+    out.combination = last;
     name.erase(type_at - last.size() - 1, last.size() + 1);
   }
-  const Operation* const operation = operation_named(name);
-  if (operation == nullptr) return unknown(mnemonic);
+  out.operation = operation_named(name);
+  if (out.operation == nullptr) return std::nullopt;
+  const Type type = out.operation->source[0];
+  if (out.flushes && type != Type::f32 && type != Type::f16) return std::nullopt;
+  return out;
+}
+
+// a, b and what to combine with, compared into `result`; its inverse into `negation`, combined as well.
+bool KernelParser::compare_operands(const Comparison& how, std::uint32_t result, std::uint32_t negation) {
+  const Type type = how.operation->source[0];
+  auto a = source(type);
+  if (!a || !comma()) return false;
+  auto b = source(type);
+  if (!b) return false;
+  if (how.flushes) a = flushed(*a, type), b = flushed(*b, type);
+  builder_.emit(how.operation->number).row = {result, *a, *b};
+  if (result != negation) builder_.emit("not.pred").row = {negation, result};
+  return how.combination.empty() || combine(how.combination, result, negation);
+}
+
+// setp.lt.u32 p, a, b;  p|q also stores the inverse;  setp.lt.and.u32 p, a, b, c combines with a predicate.
+bool KernelParser::compare(const Token& mnemonic) {
+  const auto how = comparison(std::string(mnemonic.text));
+  if (!how) return unknown(mnemonic);
   const auto target = destination(Type::pred, Width::exact);
   if (!target) return false;
   const bool has_inverse = reader_.accept('|');
   const auto inverse = has_inverse ? destination(Type::pred, Width::exact) : target;
   if (!inverse || !comma()) return false;
-  const auto a = source(operation->source[0]);
-  if (!a || !comma()) return false;
-  const auto b = source(operation->source[1]);
-  if (!b) return false;
-  if (combination.empty() && !has_inverse) {
-    builder_.emit(operation->number).row = {target->row, *a, *b};
-    return true;
-  }
+  if (how->combination.empty() && !has_inverse) return compare_operands(*how, target->row, target->row);
   const std::uint32_t result = builder_.temporary(1), negation = builder_.temporary(1);
-  builder_.emit(operation->number).row = {result, *a, *b};
-  builder_.emit("not.pred").row = {negation, result};
-  if (!combination.empty() && !combine(combination, result, negation)) return false;
+  if (!compare_operands(*how, result, negation)) return false;
   store_predicates(*target, result, *inverse, negation);
   return true;
 }
@@ -228,6 +238,7 @@ bool KernelParser::barrier(const Token& mnemonic) {
   constexpr std::array<std::string_view, 6> kAccepted{"bar.sync",         "bar.cta.sync",
                                                       "barrier.sync",     "barrier.sync.aligned",
                                                       "barrier.cta.sync", "barrier.cta.sync.aligned"};
+  if (mnemonic.is("bar.warp.sync")) return warp_barrier();
   if (!is_one_of(mnemonic.text, kAccepted)) return unknown(mnemonic);
   const auto number = reader_.integer("the number of a barrier (registers are not supported here)", kBarrierLimit);
   if (!number) return false;

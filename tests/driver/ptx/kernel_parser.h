@@ -45,6 +45,17 @@ class KernelParser {
     Type type = Type::none;
     std::string_view operation;  // of atom and red
   };
+  // A row of operations.def with what .ftz and .sat add to it.
+  struct Arithmetic {
+    const Operation* operation = nullptr;
+    bool flushes = false;
+    bool saturates = false;
+  };
+  struct Comparison {
+    const Operation* operation = nullptr;
+    std::string combination;  // and, or, xor; empty: none
+    bool flushes = false;
+  };
   enum class Width : std::uint8_t { exact, or_wider };
 
   // kernel_parser.cpp
@@ -86,11 +97,11 @@ class KernelParser {
   bool instruction();
   bool assemble(const Token& mnemonic);
   bool unknown(const Token& mnemonic);
-  bool lane_operation(const Token& mnemonic);
-  bool convert(const Token& mnemonic);
   bool move(const Token& mnemonic);
   bool pack(const Token& mnemonic, Type type);
   bool unpack(const Token& mnemonic, Type type);
+  std::optional<Comparison> comparison(std::string name);
+  bool compare_operands(const Comparison& how, std::uint32_t result, std::uint32_t negation);
   bool compare(const Token& mnemonic);
   bool combine(std::string_view combination, std::uint32_t result, std::uint32_t negation);
   void store_predicates(const Source& target, std::uint32_t result, const Source& inverse, std::uint32_t negation);
@@ -100,6 +111,27 @@ class KernelParser {
   bool trap(const Token& mnemonic);
   bool fence(const Token& mnemonic);
   bool nanosleep(const Token& mnemonic);
+
+  // arithmetic_instructions.cpp
+  std::optional<Arithmetic> arithmetic(const Token& mnemonic);
+  std::uint32_t flushed(std::uint32_t row, Type type);
+  bool lane_operation(const Token& mnemonic);
+  bool convert(const Token& mnemonic);
+  bool emit_conversion(const std::string& rounding, std::uint32_t to_row, Type to, std::uint32_t from_row, Type from);
+  void clamp(std::uint32_t to_row, Type to, std::uint32_t from_row, Type from);
+  bool carry(const Token& mnemonic);
+  bool logic3(const Token& mnemonic);
+  bool set(const Token& mnemonic);
+  bool select_by_sign(const Token& mnemonic);
+
+  // warp_instructions.cpp
+  std::optional<std::uint32_t> members();
+  bool needs_sync(const Token& mnemonic);
+  bool shuffle(const Token& mnemonic);
+  bool vote(const Token& mnemonic);
+  bool match(const Token& mnemonic);
+  bool active_mask(const Token& mnemonic);
+  bool warp_barrier();
 
   // memory_instructions.cpp
   std::optional<Access> access(const Token& mnemonic);

@@ -166,6 +166,13 @@ struct RealMaximum {
     return take_a ? a : b;
   }
 };
+// NaN if either is, the canonical one.
+struct NanMinimum {
+  static f32 of(f32 a, f32 b) { return is_nan(a) || is_nan(b) ? __builtin_nanf("0x3FFFFF") : RealMinimum::of(a, b); }
+};
+struct NanMaximum {
+  static f32 of(f32 a, f32 b) { return is_nan(a) || is_nan(b) ? __builtin_nanf("0x3FFFFF") : RealMaximum::of(a, b); }
+};
 
 struct And {
   template <class T>
@@ -291,6 +298,9 @@ struct Sine {
 };
 struct Cosine {
   static f32 of(f32 a) { return __builtin_cosf(a); }
+};
+struct HyperbolicTangent {
+  static f32 of(f32 a) { return __builtin_tanhf(a); }
 };
 
 struct Equal {

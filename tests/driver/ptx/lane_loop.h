@@ -3,6 +3,7 @@
 // Building blocks of the lane operations. Only lanes.cpp includes these lane_*.h files: it is compiled for several
 // instruction sets, so everything here has internal linkage and nothing is shared with other files.
 
+#include <cfenv>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -51,6 +52,15 @@ LULL_INLINE void each_lane(const Frame& frame, Body body) {
 template <class Body>
 LULL_INLINE void each_lane_in_order(const Frame& frame, Body body) {
   for (std::size_t k = 0; k < frame.count; ++k) body(frame.list != nullptr ? frame.list[k] : frame.first + k);
+}
+
+// The same loop under another rounding mode of the processor. The rows are memory, so no operation moves out of between
+// the two calls.
+template <Handler handler, int mode>
+void rounded(Frame& frame, const Instruction& in) {
+  (void)std::fesetround(mode);  // cannot fail: the modes are those of <cfenv>
+  handler(frame, in);
+  (void)std::fesetround(FE_TONEAREST);
 }
 
 template <class D, class A, class F>

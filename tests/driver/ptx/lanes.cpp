@@ -6,6 +6,7 @@
 #include "tests/driver/ptx/lane_convert.h"
 #include "tests/driver/ptx/lane_loop.h"
 #include "tests/driver/ptx/lane_memory.h"
+#include "tests/driver/ptx/operation_rows.h"
 
 namespace lull::ptx {
 
@@ -26,7 +27,7 @@ namespace lull::ptx {
 
 extern const Handler LULL_PTX_HANDLERS[];
 const Handler LULL_PTX_HANDLERS[] = {
-#define OP(name, handler, d, a, b, c) handler,
+#define OP(name, handler, ...) handler,
 #include "tests/driver/ptx/operations.def"
 #undef OP
 };

@@ -3,12 +3,17 @@
 #include <algorithm>
 #include <vector>
 
+#include "tests/driver/ptx/operation_rows.h"
+
 namespace lull::ptx {
 namespace {
 
 constexpr Operation kOperations[] = {
-#define OP(name, handler, d, a, b, c) {name, 0, Type::d, {Type::a, Type::b, Type::c}},
+#define OP(name, handler, d, a, b, c) {name, 0, Type::d, {Type::a, Type::b, Type::c, Type::none}},
+#define OP4(name, handler, to, a, b, c, d) {name, 0, Type::to, {Type::a, Type::b, Type::c, Type::d}},
 #include "tests/driver/ptx/operations.def"
+#include "tests/driver/ptx/operations_rare.def"
+#undef OP4
 #undef OP
 };
 

@@ -14,7 +14,7 @@ struct Operation {
   std::string_view name;
   std::uint16_t number;  // its row
   Type destination;
-  std::array<Type, 3> source;  // none = the operation has no such operand
+  std::array<Type, 4> source;  // none = the operation has no such operand
 };
 
 // Null if no row has this name.

@@ -38,8 +38,8 @@ const Wrong kWrongModules[] = {
      "'a' is declared twice"},
     {".version 6.3 .target sm_75 .address_size 64 .entry k(.param .b8 a[5000]) {}", 1, 65,
      "the parameters exceed 4096 bytes"},
-    {".version 6.3 .target sm_75 .address_size 64 .entry k(.param .f16 a) {}", 1, 61,
-     "expected a type such as .u32, found '.f16' (vectors, f16 and opaque types are not supported)"},
+    {".version 6.3 .target sm_75 .address_size 64 .entry k(.param .texref a) {}", 1, 61,
+     "expected a type such as .u32, found '.texref' (vectors and opaque types are not supported)"},
     {".version 6.3 .target sm_75 .address_size 64 .entry k {\n ret;", 1, 54,
      "the body of kernel 'k' does not end: } is missing"},
     {".version 6.3 .target sm_75 .address_size 64 .entry k { ret; } .entry k { ret; }", 1, 70,
@@ -70,7 +70,7 @@ const Wrong kWrongModules[] = {
 
 const Wrong kWrongBodies[] = {
     {"frobnicate.u32 %r1, %r2;", 4, 1, "unknown instruction 'frobnicate.u32'"},
-    {"add.rz.f32 %f, %f, %f;", 4, 1, "this form of 'add' is not supported: 'add.rz.f32'"},
+    {"add.rna.f32 %f, %f, %f;", 4, 1, "this form of 'add' is not supported: 'add.rna.f32'"},
     {"add.u32 %r1, %r2, %r9;", 4, 19, "register '%r9' is not declared"},
     {"add.u32 %r1, %r2, %r01;", 4, 19, "register '%r01' is not declared"},
     {"add.u32 %x, %r2, %r3;", 4, 9, "register '%x' is not declared"},

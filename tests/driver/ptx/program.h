@@ -16,7 +16,14 @@ namespace lull::ptx {
 
 inline constexpr unsigned kLanes = 128;  // threads of a gang; whole warps
 
-enum class Control : std::uint8_t { none, branch, exit, barrier, trap };
+enum class Control : std::uint8_t {
+  none,
+  branch,
+  exit,
+  barrier,
+  trap,
+  meet,  // waits for the living lanes of the warp that the mask in row 0 names
+};
 
 struct Instruction {
   std::uint16_t operation = 0;      // index into operations.def, if control is none

@@ -88,6 +88,10 @@ std::optional<std::uint64_t> Reader::literal(Type type) {
 
 std::optional<std::uint64_t> Reader::real_literal(const Token& number, Type type, bool negative) {
   const unsigned bytes = bytes_of(type);
+  if (type == Type::f16 || type == Type::f16x2) {
+    fail(number, "half precision cannot be written as a number: move its bits into the register, mov.b16 d, 0x3C00");
+    return std::nullopt;
+  }
   if (facts(type).family != Family::real && (facts(type).family != Family::bits || bytes < 4)) {
     fail(number, "the real number " + quoted(number) + " does not go with type ." + std::string(facts(type).name));
     return std::nullopt;
@@ -104,7 +108,7 @@ std::optional<std::uint64_t> Reader::real_literal(const Token& number, Type type
 
 std::optional<std::uint64_t> Reader::integer_literal(const Token& number, Type type, bool negative) {
   const unsigned bytes = bytes_of(type);
-  if (facts(type).family == Family::real) {
+  if (facts(type).family == Family::real || facts(type).family == Family::pair) {
     fail(number, "the integer " + quoted(number) + " does not go with type ." + std::string(facts(type).name) +
                      ": write 1 as 1.0 or 0f3F800000");
     return std::nullopt;

@@ -8,9 +8,28 @@
 namespace lull::ptx {
 
 // The fundamental types of PTX that the simulator knows, in the order of kTypes.
-enum class Type : std::uint8_t { none, pred, b8, b16, b32, b64, u8, u16, u32, u64, s8, s16, s32, s64, f32, f64 };
+enum class Type : std::uint8_t {
+  none,
+  pred,
+  b8,
+  b16,
+  b32,
+  b64,
+  u8,
+  u16,
+  u32,
+  u64,
+  s8,
+  s16,
+  s32,
+  s64,
+  f32,
+  f64,
+  f16,
+  f16x2
+};
 
-enum class Family : std::uint8_t { none, predicate, bits, integer, real };
+enum class Family : std::uint8_t { none, predicate, bits, integer, real, pair };  // pair: two reals in a word
 
 struct TypeFacts {
   std::string_view name;  // without the dot
@@ -20,7 +39,7 @@ struct TypeFacts {
   bool is_signed;
 };
 
-inline constexpr std::array<TypeFacts, 16> kTypes{{
+inline constexpr std::array<TypeFacts, 18> kTypes{{
     {"none", Type::none, 0, Family::none, false},
     {"pred", Type::pred, 1, Family::predicate, false},
     {"b8", Type::b8, 1, Family::bits, false},
@@ -37,6 +56,8 @@ inline constexpr std::array<TypeFacts, 16> kTypes{{
     {"s64", Type::s64, 8, Family::integer, true},
     {"f32", Type::f32, 4, Family::real, true},
     {"f64", Type::f64, 8, Family::real, true},
+    {"f16", Type::f16, 2, Family::real, true},
+    {"f16x2", Type::f16x2, 4, Family::pair, true},
 }};
 
 constexpr const TypeFacts& facts(Type type) { return kTypes[static_cast<std::size_t>(type)]; }
