@@ -88,8 +88,9 @@ class FakeBroker {
     const int fds[] = {memory->fd.get()};
     must(static_cast<bool>(send_message(client_.get(), arena, fds)));
   }
-  bool reaches(Phase phase_wanted) {
-    return comes_true([&] { return phase().phase == phase_wanted && phase().generation == generation_; });
+  bool reached(Phase wanted) const { return phase().phase == wanted && phase().generation == generation_; }
+  bool reaches(Phase wanted) {
+    return comes_true([&] { return reached(wanted); });
   }
   // Closed, drained, and down to `bytes`.
   bool evict_to(std::uint64_t bytes) {
