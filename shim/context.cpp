@@ -14,15 +14,6 @@ CUresult noted(CUresult result, CUcontext* context) {
   return result;
 }
 
-// cuMemCreate memory does not go with its context, but the program's cuMemAlloc memory does; ours has to do as it
-// would.
-void forget(CUcontext context) {
-  process::forget_context(context);
-  residency::forget_context(context);
-  drain::forget_context(context);
-  ledger::release_context(context);
-}
-
 CUcontext primary_of(CUdevice device) {
   CUcontext context = nullptr;
   unsigned flags = 0;
@@ -40,6 +31,15 @@ bool primary_alive(CUdevice device) {
 }
 
 }  // namespace
+
+// cuMemCreate memory does not go with its context, but the program's cuMemAlloc memory does; ours has to do as it
+// would.
+void forget(CUcontext context) {
+  process::forget_context(context);
+  residency::forget_context(context);
+  drain::forget_context(context);
+  ledger::release_context(context);
+}
 
 CUresult create(CUcontext* context, unsigned flags, CUdevice device) {
   return noted(real::cuCtxCreate_v2(context, flags, device), context);

@@ -55,6 +55,7 @@ CUresult destroy(CUcontext context);
 CUresult primary_retain(CUcontext* context, CUdevice device);
 CUresult primary_release(CUdevice device);
 CUresult primary_reset(CUdevice device);
+void forget(CUcontext context);  // it is gone, and with it what the program had in it; the mover rests or calls
 }  // namespace context
 
 namespace stream {

@@ -25,12 +25,28 @@ void wait_as_the_driver_would(CUcontext context) {
   if (current) (void)real::cuCtxSynchronize();
 }
 
+// A stream capture may forbid its own or other threads to allocate, and is spoiled by the attempt; memory that comes
+// out of our slabs would not even ask. So the driver is asked, by the smallest allocation there is.
+CUresult forbidden_by_capture() {
+  if (process::captures_open() == 0) return CUDA_SUCCESS;
+  CUdeviceptr smallest = 0;
+  const CUresult asked = real::cuMemAlloc_v2(&smallest, 1);
+  if (asked == CUDA_SUCCESS) {
+    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    (void)real::cuThreadExchangeStreamCaptureMode(&mode);
+    (void)real::cuMemFree_v2(smallest);
+    (void)real::cuThreadExchangeStreamCaptureMode(&mode);
+  }
+  return asked == CUDA_ERROR_OUT_OF_MEMORY ? CUDA_SUCCESS : asked;  // the card being full is for the broker to mend
+}
+
 }  // namespace
 
 CUresult alloc(CUdeviceptr* base, std::size_t bytes) {
   CUcontext context = nullptr;
   const auto slot = managed_slot(context);
   if (!slot || !base || bytes == 0) return real::cuMemAlloc_v2(base, bytes);
+  if (const CUresult forbidden = forbidden_by_capture()) return forbidden;
   if (!on(Protection::ungated_allocation)) const gate::Pass inside(nullptr);
   return ledger::allocate(*slot, context, bytes, base);
 }
@@ -44,6 +60,7 @@ CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, s
     return real::cuMemAllocPitch_v2(base, pitch, width, height, element_bytes);
   const std::size_t row = (width + pitch_alignment - 1) / pitch_alignment * pitch_alignment;
   if (row < width || row > ~std::size_t{0} / height) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (const CUresult forbidden = forbidden_by_capture()) return forbidden;
   const CUresult result = ledger::allocate(*slot, context, row * height, base);
   if (result == CUDA_SUCCESS) *pitch = row;
   return result;

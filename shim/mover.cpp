@@ -11,6 +11,7 @@
 #include "shim/engine.h"
 #include "shim/futex.h"
 #include "shim/gate.h"
+#include "shim/handlers.h"
 #include "shim/ledger.h"
 #include "shim/link.h"
 #include "shim/log.h"
@@ -81,6 +82,13 @@ bool drained(unsigned slot, std::uint64_t word) {
   return true;
 }
 
+// A context may have gone by a route that nobody watches; the next attempt then takes another one.
+void failed(unsigned slot, std::uint64_t word, Overdue failure) {
+  say(slot, word, Phase::overdue, failure);
+  const CUcontext context = failure == Overdue::copy_failed ? process::working_context(slot) : nullptr;
+  if (context && process::gone(context)) context::forget(context);
+}
+
 void evict(unsigned slot, std::uint64_t word) {
   // The hold goes up before anything is unmapped; only if the gate has not opened in between is nobody inside.
   ledger::set_moving(true);
@@ -90,7 +98,7 @@ void evict(unsigned slot, std::uint64_t word) {
     if (failure == Overdue::none)
       say(slot, word, Phase::drained);
     else
-      say(slot, word, Phase::overdue, failure), rest(progress[slot]);
+      failed(slot, word, failure), rest(progress[slot]);
   }
   ledger::set_moving(false);
 }
@@ -121,7 +129,7 @@ void restore(unsigned slot, std::uint64_t word) {
   say(slot, word, Phase::moving);
   const Overdue failure = residency::restore(slot);
   if (failure != Overdue::none) {
-    say(slot, word, Phase::overdue, failure);
+    failed(slot, word, failure);
     if (!managed) evict_whole(slot, word);
     return managed && failure == Overdue::no_device_memory ? rest_briefly(p) : rest(p);
   }

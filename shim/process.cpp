@@ -77,6 +77,13 @@ void attach(unsigned slot) {
   await_first_word(slot);
 }
 
+// The current context is a destroyed one: that can still be current, and may still tell its device.
+bool current_is_gone() {
+  std::size_t free = 0, total = 0;
+  const CUresult asked = real::cuMemGetInfo_v2(&free, &total);
+  return asked == CUDA_ERROR_CONTEXT_IS_DESTROYED || asked == CUDA_ERROR_INVALID_CONTEXT;
+}
+
 }  // namespace
 
 bool activate() {
@@ -135,8 +142,9 @@ void note_context(CUcontext context) {
     (void)real::cuCtxGetCurrent(&before);
     const bool switched = before != context && real::cuCtxPushCurrent_v2(context) == CUDA_SUCCESS;
     const CUresult asked = real::cuCtxGetDevice(&device);
+    const bool gone = current_is_gone();
     if (switched) (void)real::cuCtxPopCurrent_v2(&context);
-    if (asked != CUDA_SUCCESS || device < 0 || device >= static_cast<int>(max_gpus)) return;
+    if (asked != CUDA_SUCCESS || gone || device < 0 || device >= static_cast<int>(max_gpus)) return;
     slot = static_cast<unsigned>(device);
     if (!contexts.push({context, slot})) return;
   }
@@ -157,6 +165,13 @@ void forget_context(CUcontext context) {
   const Locked locked(contexts_mutex);
   for (std::size_t i = contexts.size(); i-- > 0;)
     if (contexts[i].context == context) contexts.erase(i);
+}
+
+bool gone(CUcontext context) {
+  if (real::cuCtxPushCurrent_v2(context) != CUDA_SUCCESS) return true;
+  const bool is = current_is_gone();
+  (void)real::cuCtxPopCurrent_v2(&context);
+  return is;
 }
 
 CUcontext working_context(unsigned slot) {

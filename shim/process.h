@@ -32,6 +32,7 @@ std::optional<std::uint64_t> admitted(unsigned slot);
 void note_current_context();
 void note_context(CUcontext);
 void forget_context(CUcontext);
+bool gone(CUcontext);                      // destroyed
 CUcontext working_context(unsigned slot);  // any live one on that GPU; null: none
 std::optional<unsigned> slot_of(CUcontext);
 std::optional<unsigned> slot_of_current();  // GPU of the calling thread's context

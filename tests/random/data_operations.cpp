@@ -104,17 +104,18 @@ void copy_within(Actor& actor, Dice& dice, CUstream stream) {
 void copy_in(Actor& actor, Dice& dice, CUstream stream) {
   Buffer* buffer = actor.some_buffer(dice);
   if (!buffer) return;
-  actor.bring(*buffer, stream);
   const Part part = some_part(*buffer, dice, host_bytes / 4);
   // Page-locked memory is read later, in the stream: it is written only here, when nothing reads it.
   const bool from_pinned = dice.one_in(2) && !actor.capturing;
   if (from_pinned) (void)cuCtxSynchronize();
   auto* words = reinterpret_cast<unsigned*>(from_pinned ? actor.pinned : actor.host.data());
   const auto seed = static_cast<unsigned>(dice.next());
+  const bool synchronous = dice.one_in(4);
   if (actor.capturing) return;  // a graph would read the host's memory at every launch
+  actor.bring(*buffer, synchronous ? nullptr : stream);
   for (std::size_t i = 0; i < part.words; ++i) words[i] = seed + static_cast<unsigned>(i);
-  const CUresult result = dice.one_in(4) ? cuMemcpyHtoD_v2(part.at, words, part.words * 4)
-                                         : cuMemcpyHtoDAsync_v2(part.at, words, part.words * 4, stream);
+  const CUresult result = synchronous ? cuMemcpyHtoD_v2(part.at, words, part.words * 4)
+                                      : cuMemcpyHtoDAsync_v2(part.at, words, part.words * 4, stream);
   actor.say("host to b{}+{} {} words{} -> {}", buffer->number, part.offset, part.words, from_pinned ? " pinned" : "",
             int(result));
 }

@@ -1,4 +1,5 @@
-// What a program does wrong, and must be told about as the driver alone would tell it.
+// What a program does wrong, and must be told about as the driver alone would tell it. One thing is left out: a copy
+// that overruns its allocation by a little. The driver may notice; over chunks that allocations share it does not.
 #include "tests/random/actor.h"
 
 namespace lull::random {
@@ -40,16 +41,6 @@ void twice(Actor& actor, Dice& dice) {
   const CUresult first = cuMemFree_v2(at), second = cuMemFree_v2(at);
   actor.say("b{} -> {} {}", number, int(first), int(second));
   actor.remove(buffer);
-}
-
-void overrun(Actor& actor, Dice& dice) {
-  Buffer* buffer = actor.some_buffer(dice);
-  if (!buffer || buffer->origin != Origin::alloc) return;
-  std::vector<std::byte> memory(buffer->bytes + 4);
-  (void)cuStreamSynchronize(buffer->last);
-  const CUresult out = cuMemcpyDtoH_v2(memory.data(), buffer->at, buffer->bytes + 4);
-  const CUresult in = cuMemsetD8_v2(buffer->at, 0, buffer->bytes + 1);
-  actor.say("b{} -> {} {}", buffer->number, int(out), int(in));
 }
 
 void nothing_to_do(Actor& actor, Dice& dice) {
@@ -99,7 +90,6 @@ const std::vector<Operation> misuse_operations = {{"sizes", 1, nonsense_sizes},
                                                   {"not ours", 1, not_ours},
                                                   {"inside", 1, inside},
                                                   {"twice", 1, twice},
-                                                  {"overrun", 1, overrun},
                                                   {"nothing", 1, nothing_to_do},
                                                   {"bad launches", 1, bad_launches},
                                                   {"never recorded", 1, never_recorded},

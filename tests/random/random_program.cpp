@@ -82,6 +82,9 @@ void run(std::uint64_t seed, unsigned steps, const std::set<unsigned>& skipped) 
   actors.clear();
   const CUresult ended = primary ? cuDevicePrimaryCtxReset_v2(0) : cuCtxDestroy_v2(context);
   if (primary) (void)cuDevicePrimaryCtxRelease_v2(0);
+  // A handle left on the stack could be the next context's, or not, as the heap will have it.
+  for (CUcontext left = context; left;)
+    if (cuCtxPopCurrent_v2(&left) != CUDA_SUCCESS) left = nullptr;
   std::printf("  synchronise -> %d, end -> %d\n", synchronised, ended);
   std::fflush(stdout);
 }

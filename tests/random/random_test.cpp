@@ -191,8 +191,10 @@ void report(const Harness& harness, std::uint64_t first, std::uint64_t seed, std
     std::printf("(by itself program %llu does not differ: it did in the run that began with %llu)\n",
                 static_cast<unsigned long long>(seed), static_cast<unsigned long long>(first));
   } else {
+    const auto enough = std::chrono::steady_clock::now() + std::chrono::minutes(1);
     for (unsigned width = steps_each; width; width /= 4) {  // large pieces first
-      for (unsigned step = 0; step < threads_most * steps_each; step += width) {
+      for (unsigned step = 0; step < threads_most * steps_each && std::chrono::steady_clock::now() < enough;
+           step += width) {
         std::set<unsigned> fewer = skipped;
         for (unsigned i = step; i < step + width; ++i) fewer.insert(i);
         if (differs(harness, seed, fewer, &how)) skipped = fewer;
