@@ -20,6 +20,7 @@ struct Marker {
   bool pending;
 };
 Vector<Marker> markers;
+std::atomic<bool> marking_now{false};
 
 class Attempt {
  public:
@@ -61,23 +62,34 @@ CUevent free_event(CUcontext context) {
   return markers.push({context, event, true}) ? event : nullptr;
 }
 
-// One event on every lane. The lock keeps streams from being destroyed, and captures from beginning, meanwhile. False:
-// one had begun already, and an event would have fallen into it.
-bool mark_lanes() {
+// One event on every legacy stream. The lock keeps captures from beginning meanwhile. False: one had begun already, and
+// an event would have fallen into it.
+bool mark_legacy_streams() {
   for (Marker& marker : markers) marker.pending = false;
   const Locked locked(process::lanes_mutex());
   if (on(Protection::capture_count) && process::captures_open() > 0) return false;
   for (const process::Lane& lane : process::lanes(locked)) {
     const Current current(lane.context);
-    if (!current) continue;
+    if (lane.stream || !current) continue;
     const CUevent event = free_event(lane.context);
-    if (event)
-      (void)real::cuEventRecord(event, lane.stream);  // a lane that cannot be marked: the synchronise covers it
+    if (event) (void)real::cuEventRecord(event, nullptr);  // a stream that cannot be marked: the synchronise covers it
   }
   return true;
 }
 
-bool all_marks_passed() {
+// The others are asked, since an event of ours would be work that the program's own query of its stream could meet.
+// The lock keeps them from being destroyed meanwhile.
+bool other_streams_idle() {
+  const Locked locked(process::lanes_mutex());
+  if (process::captures_open() > 0) return false;  // to ask a stream that captures would spoil it
+  for (const process::Lane& lane : process::lanes(locked)) {
+    const Current current(lane.context);
+    if (lane.stream && current && real::cuStreamQuery(lane.stream) == CUDA_ERROR_NOT_READY) return false;
+  }
+  return true;
+}
+
+bool marks_passed() {
   for (Marker& marker : markers) {
     if (!marker.pending) continue;
     const Current current(marker.context);
@@ -103,9 +115,20 @@ void synchronize_contexts(unsigned slot) {
   }
 }
 
+// While one of our events may be what a legacy stream is busy with.
+class Marking {
+ public:
+  Marking() { marking_now.store(true, std::memory_order_release); }
+  ~Marking() { marking_now.store(false, std::memory_order_release); }
+  Marking(const Marking&) = delete;
+  Marking& operator=(const Marking&) = delete;
+};
+
 bool no_capture() { return process::captures_open() == 0; }
 
 }  // namespace
+
+bool marking() { return marking_now.load(std::memory_order_acquire); }
 
 void forget_context(CUcontext context) {
   for (std::size_t i = markers.size(); i-- > 0;)
@@ -117,8 +140,12 @@ Result wait(unsigned slot, std::uint64_t word, std::uint64_t deadline_ns) {
   gate::barrier();
   if (!attempt.until(Overdue::thread_inside, gate::all_outside)) return attempt.result();
   if (on(Protection::capture_count) && !attempt.until(Overdue::capture_open, no_capture)) return attempt.result();
-  if (!mark_lanes()) return {Outcome::overdue, Overdue::capture_open};
-  if (!attempt.until(Overdue::stream_busy, all_marks_passed)) return attempt.result();
+  {
+    const Marking marking;
+    if (!mark_legacy_streams()) return {Outcome::overdue, Overdue::capture_open};
+    if (!attempt.until(Overdue::stream_busy, marks_passed)) return attempt.result();
+  }
+  if (!attempt.until(Overdue::stream_busy, other_streams_idle)) return attempt.result();
   synchronize_contexts(slot);
   return attempt.result();
 }

@@ -1,8 +1,9 @@
 // shim/drain.h: proof that nothing of this process runs on a GPU any more.
 //
 // After the gate has closed: every thread has returned from the driver; then one event on each context's legacy stream
-// (which covers the blocking and the per-thread streams) and one on each non-blocking stream has come to pass; last the
-// context synchronise, which by then only waits for streams nobody told us of. Nothing of this while a capture is open.
+// (which covers the blocking and the per-thread streams) has come to pass and each non-blocking stream is idle; last
+// the context synchronise, which by then only waits for streams nobody told us of. Nothing of this while a capture is
+// open.
 #pragma once
 #include <cstdint>
 
@@ -20,6 +21,8 @@ struct Result {
 
 // Waits at most until deadline_ns (CLOCK_MONOTONIC); gives up early when the gate word is no longer `word`.
 void forget_context(CUcontext context);  // its events are gone with it; the mover rests
+
+bool marking();  // an event of ours may be all that a legacy stream is busy with
 
 Result wait(unsigned slot, std::uint64_t word, std::uint64_t deadline_ns);
 

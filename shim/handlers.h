@@ -63,6 +63,7 @@ CUresult create(CUstream* stream, unsigned flags);
 CUresult create_with_priority(CUstream* stream, unsigned flags, int priority);
 CUresult green_create(CUstream* stream, CUgreenCtx context, unsigned flags, int priority);
 CUresult destroy(CUstream stream);
+CUresult query(CUstream stream);
 }  // namespace stream
 
 // Counted, so that nothing of ours disturbs a capture. One body for each revision and flavour: capture::begin<real::X>.

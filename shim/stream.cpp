@@ -1,3 +1,7 @@
+#include <ctime>
+
+#include "shim/clock.h"
+#include "shim/drain.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
 #include "shim/process.h"
@@ -30,6 +34,19 @@ CUresult destroy(CUstream stream) {
   const bool was_capturing = capture::capturing(stream);
   const CUresult result = real::cuStreamDestroy_v2(stream);
   if (result == CUDA_SUCCESS && was_capturing) capture::ended();  // a capture goes with its stream
+  return result;
+}
+
+// "Not ready" may be the drain's doing: its event passes in microseconds if nothing else is there, and is waited for a
+// little. What is then still busy is the program's own.
+CUresult query(CUstream stream) {
+  CUresult result = real::cuStreamQuery(stream);
+  const std::uint64_t enough = drain::marking() ? monotonic_ns() + 2'000'000 : 0;
+  while (result == CUDA_ERROR_NOT_READY && drain::marking() && monotonic_ns() < enough) {
+    const timespec pause{0, 10'000};
+    (void)::nanosleep(&pause, nullptr);
+    result = real::cuStreamQuery(stream);
+  }
   return result;
 }
 
