@@ -19,6 +19,7 @@ CUresult result_of(ptx::Outcome outcome, const Life& life) {
     case ptx::Outcome::bad_address: return CUDA_ERROR_ILLEGAL_ADDRESS;
     case ptx::Outcome::misaligned: return CUDA_ERROR_MISALIGNED_ADDRESS;
     case ptx::Outcome::trap: return CUDA_ERROR_LAUNCH_FAILED;
+    case ptx::Outcome::stack_overflow: return CUDA_ERROR_HARDWARE_STACK_ERROR;
     case ptx::Outcome::deadlock:
       while (!life.stop) sleep_until(now_ns() + 50'000'000, life);  // as a GPU would hang
       return CUDA_SUCCESS;

@@ -17,6 +17,11 @@ std::size_t shared_bytes_of(const Kernel& kernel, const Launch& launch) {
   return kernel.shared_bytes + launch.dynamic_shared;
 }
 
+std::size_t stack_bytes_of(const Program& program, std::size_t threads) {
+  if (program.call_depth == 0) return 0;
+  return aligned(threads * program.save_bytes) + aligned(threads * sizeof(std::uint32_t) * (program.call_depth + 2));
+}
+
 template <class T>
 void fill(std::byte* row, T value) {
   std::fill_n(reinterpret_cast<T*>(row), kLanes, value);
@@ -51,7 +56,8 @@ std::uint32_t lane_mask(Special special, unsigned lane) {
 
 std::size_t Block::bytes_needed(const Kernel& kernel, const Launch& launch) {
   return aligned(sizeof(Block)) + gangs_of(launch) * aligned(kernel.program->row_bytes) +
-         aligned(shared_bytes_of(kernel, launch)) + aligned(threads_of(launch) * kernel.local_bytes);
+         aligned(shared_bytes_of(kernel, launch)) + aligned(threads_of(launch) * kernel.local_bytes) +
+         stack_bytes_of(*kernel.program, threads_of(launch));
 }
 
 Block::Block(const Kernel& kernel, const Launch& launch)
@@ -65,6 +71,10 @@ Block::Block(const Kernel& kernel, const Launch& launch)
   for (std::uint32_t i = 0; i < gang_count_; ++i, next += aligned(program_.row_bytes)) slots_[i].rows = next;
   shared_ = next;
   local_ = next + aligned(shared_bytes_of(kernel, launch));
+  saved_ = local_ + aligned(threads_ * kernel.local_bytes);
+  call_stack_ = reinterpret_cast<std::uint32_t*>(saved_ + aligned(std::size_t{threads_} * program_.save_bytes));
+  calls_open_ = call_stack_ + std::size_t{threads_} * program_.call_depth;
+  saved_bytes_ = calls_open_ + threads_;
   std::memset(shared_, 0, shared_bytes_of(kernel, launch));
   std::memset(local_, 0, threads_ * kernel.local_bytes);
 }
@@ -110,6 +120,10 @@ void Block::begin_gang(Gang& gang) {
                 .parameters = launch_.parameters};
   gang.state = Gang::State::ready;
   gang.activate(Lanes::first(gang.threads));
+  if (program_.call_depth == 0) return;
+  std::memset(gang.frame.rows, 0, kStackPointerBytes);
+  std::fill_n(calls_open_ + gang.first_thread, gang.threads, 0U);
+  std::fill_n(saved_bytes_ + gang.first_thread, gang.threads, 0U);
 }
 
 void Block::prepare(Slot& slot) const {
@@ -208,6 +222,8 @@ Outcome Block::step(Gang& gang, const Instruction& in) {
   switch (in.control) {
     case Control::exit: return end(gang, lanes);
     case Control::meet: return meet(gang, in, lanes);
+    case Control::call: return call(gang, in, lanes);
+    case Control::ret: return come_back(gang, lanes);
     case Control::barrier: return arrive(gang, in, lanes);
     case Control::trap: return Outcome::trap;
     default: return execute_narrowed(gang, in, lanes);

@@ -60,6 +60,10 @@ class Block {
   Outcome execute_narrowed(Gang& gang, const Instruction& in, const Lanes& lanes);
   Outcome branch(Gang& gang, const Instruction& in);
   Outcome part(Gang& gang, const Lanes& lanes);
+  Outcome call(Gang& gang, const Instruction& in, const Lanes& lanes);
+  Outcome come_back(Gang& gang, const Lanes& lanes);
+  Outcome enter(Gang& gang, const Call& call, std::uint32_t number, unsigned lane);
+  std::uint32_t leave(Gang& gang, unsigned lane);
   Outcome meet(Gang& gang, const Instruction& in, const Lanes& lanes);
   Outcome end(Gang& gang, const Lanes& lanes);
   Outcome arrive(Gang& gang, const Instruction& in, const Lanes& lanes);
@@ -72,6 +76,10 @@ class Block {
   const Handler* handlers_;
   std::byte* shared_;
   std::byte* local_;
+  std::byte* saved_;            // registers put aside, Program::save_bytes a thread
+  std::uint32_t* call_stack_;   // numbers of the calls in progress, Program::call_depth a thread
+  std::uint32_t* calls_open_;   // of a thread
+  std::uint32_t* saved_bytes_;  // of a thread
   std::uint32_t threads_;
   std::uint32_t gang_count_;
   std::uint32_t living_ = 0;  // threads that have not ended

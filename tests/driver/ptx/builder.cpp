@@ -21,18 +21,13 @@ std::uint32_t Builder::temporary(unsigned bytes) {
   return rows[used++];
 }
 
-std::uint32_t Builder::constant(unsigned bytes, std::uint64_t value, std::int32_t variable) {
-  const auto [entry, is_new] = constants_.try_emplace({bytes, value, variable}, 0);
+std::uint32_t Builder::constant(unsigned bytes, std::uint64_t value, std::int32_t variable, std::int32_t shared) {
+  const auto [entry, is_new] = constants_.try_emplace({bytes, value, variable, shared}, 0);
   if (!is_new) return entry->second;
   entry->second = new_row(bytes);
-  program_.constants.push_back({.row = entry->second, .bytes = bytes, .value = value, .variable = variable});
+  program_.constants.push_back(
+      {.row = entry->second, .bytes = bytes, .value = value, .variable = variable, .shared = shared});
   return entry->second;
-}
-
-std::uint32_t Builder::dynamic_shared(unsigned bytes, std::uint64_t value) {
-  dynamic_constants_.push_back(program_.constants.size());
-  program_.constants.push_back({.row = new_row(bytes), .bytes = bytes, .value = value});
-  return program_.constants.back().row;
 }
 
 std::uint32_t Builder::special(Special special) {
@@ -77,8 +72,7 @@ Instruction& Builder::emit(Control control) {
   return in;
 }
 
-Program Builder::finish(std::uint64_t dynamic_shared_start) {
-  for (const std::size_t index : dynamic_constants_) program_.constants[index].value += dynamic_shared_start;
+Program Builder::finish() {
   program_.row_bytes = static_cast<std::uint32_t>(row_bytes_);
   return std::move(program_);
 }

@@ -25,12 +25,11 @@ class Builder {
   std::uint32_t new_row(unsigned bytes);
   // A row of `bytes` for the steps of one PTX instruction; free again after begin_instruction().
   std::uint32_t temporary(unsigned bytes);
-  std::uint32_t constant(unsigned bytes, std::uint64_t value, std::int32_t variable = -1);
-  // Holds `value` plus the start of dynamic shared memory, once that is known.
-  std::uint32_t dynamic_shared(unsigned bytes, std::uint64_t value);
+  std::uint32_t constant(unsigned bytes, std::uint64_t value, std::int32_t variable = -1, std::int32_t shared = -1);
   std::uint32_t special(Special special);
   // The carry flag of add.cc and its like: a predicate that has no name.
   std::uint32_t carry_flag();
+  bool has_carry_flag() const { return carry_flag_ != kNoRow; }
 
   void begin_instruction(const Guard& guard);
   // The next step counts as the instruction, not the last one.
@@ -45,19 +44,18 @@ class Builder {
   Instruction& at(std::uint32_t position) { return program_.code[position]; }
 
   std::uint64_t row_bytes() const { return row_bytes_; }
-  Program finish(std::uint64_t dynamic_shared_start);
+  Program finish();
 
  private:
   Program program_;
-  std::uint64_t row_bytes_ = 0;
+  std::uint64_t row_bytes_ = kStackPointerBytes;
   Guard guard_;
   std::uint8_t weight_ = 1;
   std::map<unsigned, std::vector<std::uint32_t>> temporaries_;  // by width
   std::map<unsigned, std::size_t> temporaries_used_;
-  std::map<std::tuple<unsigned, std::uint64_t, std::int32_t>, std::uint32_t> constants_;
+  std::map<std::tuple<unsigned, std::uint64_t, std::int32_t, std::int32_t>, std::uint32_t> constants_;
   std::map<Special, std::uint32_t> specials_;
   std::uint32_t carry_flag_ = kNoRow;
-  std::vector<std::size_t> dynamic_constants_;  // indices into program_.constants
 };
 
 }  // namespace lull::ptx

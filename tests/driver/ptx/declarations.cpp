@@ -41,11 +41,29 @@ bool read_dimensions(Reader& reader, Declaration& declaration) {
   return true;
 }
 
+// name, name+8, generic(name): an address takes a word of 64 bits.
+bool read_initial_address(Reader& reader, Declaration& declaration) {
+  const bool generic = reader.accept("generic");
+  if (generic && !reader.expect('(', "after generic")) return false;
+  const auto name = reader.name("a variable");
+  if (!name || (generic && !reader.expect(')', "after the variable"))) return false;
+  if (declaration.type != Type::u64 && declaration.type != Type::b64 && declaration.type != Type::s64)
+    return reader.fail(*name, "the address of " + quoted(*name) + " needs a 64-bit word");
+  Declaration::Address address{declaration.initial.size(), *name, 0};
+  if (reader.accept('+')) {
+    const auto addend = reader.integer("an offset", INT32_MAX);
+    if (!addend) return false;
+    address.addend = static_cast<std::int64_t>(*addend);
+  }
+  declaration.addresses.push_back(address);
+  declaration.initial.resize(declaration.initial.size() + bytes_of(declaration.type));
+  return true;
+}
+
 bool read_initial_word(Reader& reader, Declaration& declaration) {
   if (reader.peek().is('{'))
     return reader.fail(reader.peek(), "nested initialisers are not supported: write the elements in one list");
-  if (reader.peek().kind == TokenKind::word)
-    return reader.fail(reader.peek(), "an initialiser is a number here; addresses of variables are not supported");
+  if (reader.peek().kind == TokenKind::word) return read_initial_address(reader, declaration);
   const auto value = reader.literal(declaration.type);
   if (!value) return false;
   const std::size_t bytes = bytes_of(declaration.type), at = declaration.initial.size();

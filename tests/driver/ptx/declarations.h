@@ -18,6 +18,12 @@ struct Declaration {
   bool is_flexible = false;  // name[] without initialiser
   bool is_initialised = false;
   std::vector<std::byte> initial;
+  struct Address {  // of a variable, as a word of the initial value
+    std::size_t offset = 0;
+    Token name;
+    std::int64_t addend = 0;
+  };
+  std::vector<Address> addresses;
 };
 
 // One type and one or more variables, after the state space and up to the semicolon.

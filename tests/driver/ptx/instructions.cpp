@@ -27,6 +27,7 @@ struct KernelParser::Form {
 
 // Everything else is a lane operation by its full name.
 const KernelParser::Form KernelParser::kForms[] = {
+    {"call", &KernelParser::call},
     {"activemask", &KernelParser::active_mask},
     {"match", &KernelParser::match},
     {"redux", &KernelParser::match},
@@ -260,7 +261,10 @@ bool KernelParser::barrier(const Token& mnemonic) {
 bool KernelParser::end(const Token& mnemonic) {
   constexpr std::array<std::string_view, 3> kAccepted{"exit", "ret", "ret.uni"};
   if (!is_one_of(mnemonic.text, kAccepted)) return unknown(mnemonic);
-  builder_.emit(Control::exit);
+  if (is_function_ && !mnemonic.is("exit"))
+    return_results();
+  else
+    builder_.emit(Control::exit);
   return true;
 }
 

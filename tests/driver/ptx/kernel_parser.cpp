@@ -12,9 +12,8 @@ constexpr std::uint64_t kSharedLimit = 227 * 1024;    // bytes a block
 constexpr std::uint64_t kLocalLimit = 64 * 1024;      // bytes a thread: a limit of the simulator
 constexpr std::uint64_t kRowLimit = 4 * 1024 * 1024;  // bytes of registers a gang: a limit of the simulator
 constexpr std::uint64_t kRegisterRangeLimit = 1'000'000'000;
-constexpr std::uint64_t kDynamicAlign = 16;  // bytes, at least
-constexpr std::size_t kDepthLimit = 64;      // of nested scopes
-constexpr unsigned kThreadLimit = 1024;      // a block
+constexpr std::size_t kDepthLimit = 64;  // of nested scopes
+constexpr unsigned kThreadLimit = 1024;  // a block
 
 constexpr std::uint64_t aligned(std::uint64_t offset, std::uint64_t align) {
   return (offset + align - 1) / align * align;
@@ -22,13 +21,50 @@ constexpr std::uint64_t aligned(std::uint64_t offset, std::uint64_t align) {
 
 }  // namespace
 
-std::optional<Kernel> KernelParser::parse() {
+std::optional<UnitKernel> KernelParser::parse() {
   const auto name = reader_.name("a kernel");
   if (!name) return std::nullopt;
   kernel_.name = name->text;
   scopes_.open();
   if (!parameters() || !performance_directives() || !body() || !resolve_labels()) return std::nullopt;
-  return finish();
+  UnitKernel out{std::move(kernel_), finish()};
+  out.body.name = name->text;
+  out.body.place = {name->line, name->column};
+  return out;
+}
+
+std::optional<Fragment> KernelParser::parse_function(const Token& name, const Prototype& prototype) {
+  kernel_.name = name.text;
+  is_function_ = true;
+  prototype_ = &prototype;
+  scopes_.open();
+  if (!formals(prototype) || !body() || !resolve_labels()) return std::nullopt;
+  Fragment out = finish();
+  out.name = name.text;
+  out.place = {name.line, name.column};
+  return out;
+}
+
+// Results and parameters lie at the start of the frame; those that are registers are fetched from there first.
+bool KernelParser::formals(const Prototype& prototype) {
+  local_bytes_ = prototype.bytes;
+  builder_.begin_instruction({});
+  for (const auto* const all : {&prototype.results, &prototype.parameters})
+    for (const Formal& formal : *all) {
+      const Symbol symbol{.space = Space::parameter,
+                          .offset = formal.offset,
+                          .size = formal.size,
+                          .align = formal.align,
+                          .in_frame = true};
+      if (!(formal.is_register ? scopes_.declare(formal.name, formal.type) : scopes_.declare(formal.name, symbol)))
+        return reader_.fail(reader_.peek(), "two parameters of this function have the name '" + formal.name + "'");
+      if (!formal.is_register || all == &prototype.results) continue;
+      Instruction& in = builder_.emit("ld local b" + std::to_string(formal.size * 8));
+      in.row = {scopes_.find_register(formal.name)->row};
+      in.immediate = static_cast<std::int64_t>(formal.offset);
+      in.weight = 0;
+    }
+  return true;
 }
 
 bool KernelParser::parameters() {
@@ -102,7 +138,12 @@ bool KernelParser::body() {
       return reader_.fail(reader_.peek(), "the kernel uses more registers than the simulator keeps");
   }
   builder_.begin_instruction({});
-  builder_.emit(Control::exit).weight = 0;  // whoever runs past the end
+  const std::uint32_t last = builder_.position();  // for whoever runs past the end
+  if (is_function_)
+    return_results();
+  else
+    builder_.emit(Control::exit);
+  builder_.at(last).weight = 0;
   return true;
 }
 
@@ -130,6 +171,7 @@ bool KernelParser::declaration() {
   if (token.is(".reg")) return registers();
   if (token.is(".shared")) return variables(Space::shared, false);
   if (token.is(".local")) return variables(Space::local, false);
+  if (token.is(".param")) return variables(Space::parameter, false);
   if (token.is(".extern") && reader_.accept(".shared")) return variables(Space::shared, true);
   if (token.is(".loc")) return skip_debug_line();
   if (token.is(".pragma")) {
@@ -178,16 +220,20 @@ bool KernelParser::place(const Declaration& declaration, Space space, bool is_ex
     return reader_.fail(declaration.name, "only .extern .shared arrays may leave out their size");
   auto& used = space == Space::shared ? shared_bytes_ : local_bytes_;
   const std::uint64_t limit = space == Space::shared ? kSharedLimit : kLocalLimit;
-  Symbol symbol{.space = space, .size = declaration.size, .align = declaration.align, .is_dynamic = is_extern};
-  if (is_extern) {
-    dynamic_align_ = std::max({dynamic_align_, declaration.align, kDynamicAlign});
-  } else {
-    symbol.offset = aligned(used, declaration.align);
-    if (declaration.size > limit || symbol.offset + declaration.size > limit)
+  Symbol symbol{.space = space,
+                .size = declaration.size,
+                .align = declaration.align,
+                .is_dynamic = is_extern,
+                .in_frame = space == Space::parameter};
+  if (!is_extern) {
+    const std::uint64_t offset = aligned(used, declaration.align);
+    if (declaration.size > limit || offset + declaration.size > limit)
       return reader_.fail(declaration.name, "more than " + std::to_string(limit) + " bytes of " +
                                                 (space == Space::shared ? "shared memory" : "local memory"));
-    used = symbol.offset + declaration.size;
+    used = offset + declaration.size;
+    if (space != Space::shared) symbol.offset = offset;
   }
+  if (space == Space::shared) symbol = use_shared({}, symbol);
   if (scopes_.declare(declaration.name.text, symbol)) return true;
   return reader_.fail(declaration.name, quoted(declaration.name) + " is declared twice");
 }
@@ -215,28 +261,34 @@ const Symbol* KernelParser::find_symbol(const Token& name) {
   const auto found = module_symbols_.find(name.text);
   if (found == module_symbols_.end()) return nullptr;
   if (found->second.space != Space::shared) return &found->second;
-  Symbol symbol = found->second;
-  if (symbol.is_dynamic) {
-    dynamic_align_ = std::max({dynamic_align_, symbol.align, kDynamicAlign});
-  } else {
-    symbol.offset = aligned(shared_bytes_, symbol.align);
-    shared_bytes_ = symbol.offset + symbol.size;
+  if (!found->second.is_dynamic) {
+    shared_bytes_ = aligned(shared_bytes_, found->second.align) + found->second.size;
     if (shared_bytes_ > kSharedLimit) {
       reader_.fail(name, "more than " + std::to_string(kSharedLimit) + " bytes of shared memory");
       return nullptr;
     }
   }
-  return &shared_of_module_.try_emplace(std::string(name.text), symbol).first->second;
+  return &shared_of_module_.try_emplace(std::string(name.text), use_shared(name.text, found->second)).first->second;
 }
 
-Kernel KernelParser::finish() {
-  constexpr std::uint64_t kLocalAlign = 16;  // every lane's part is as aligned as the first one's
-  // Dynamic shared memory starts right after static memory, so its alignment is part of the static size.
-  kernel_.shared_bytes = aligned(shared_bytes_, dynamic_align_);
-  kernel_.local_bytes = aligned(local_bytes_, kLocalAlign);
-  kernel_.registers = scopes_.registers_used();
-  kernel_.program = std::make_shared<const Program>(builder_.finish(kernel_.shared_bytes));
-  return std::move(kernel_);
+Symbol KernelParser::use_shared(std::string_view module_name, const Symbol& symbol) {
+  Symbol out = symbol;
+  out.shared = static_cast<std::int32_t>(shared_.size());
+  shared_.push_back({std::string(module_name), symbol.size, symbol.align, symbol.is_dynamic});
+  return out;
+}
+
+Fragment KernelParser::finish() {
+  constexpr std::uint64_t kLocalAlign = 16;  // every lane's part, and every frame, is as aligned as the first one
+  Fragment out;
+  out.frame_bytes = aligned(local_bytes_, kLocalAlign);
+  for (const std::uint32_t at : beyond_frame_) builder_.at(at).immediate += static_cast<std::int64_t>(out.frame_bytes);
+  out.calls = std::move(calls_);
+  out.shared = std::move(shared_);
+  out.registers = scopes_.registers_used();
+  if (builder_.has_carry_flag()) out.registers.push_back({builder_.carry_flag(), 1});
+  out.program = builder_.finish();
+  return out;
 }
 
 }  // namespace lull::ptx

@@ -13,6 +13,7 @@
 #include "tests/driver/ptx/ptx.h"
 #include "tests/driver/ptx/reader.h"
 #include "tests/driver/ptx/symbols.h"
+#include "tests/driver/ptx/unit.h"
 
 namespace lull::ptx {
 
@@ -20,12 +21,14 @@ namespace lull::ptx {
 // memory_instructions.cpp the instructions. Every bool is false after an error, which the reader keeps.
 class KernelParser {
  public:
-  // `module_symbols`: the variables declared before the kernel.
-  KernelParser(Reader& reader, const Names<Symbol>& module_symbols)
-      : reader_(reader), module_symbols_(module_symbols), scopes_(builder_) {}
+  // `symbols`, `functions`: what the text has declared before.
+  KernelParser(Reader& reader, const Names<Symbol>& symbols, const Names<Function>& functions)
+      : reader_(reader), module_symbols_(symbols), functions_(functions), scopes_(builder_) {}
 
   // Reads what follows .entry, body included.
-  std::optional<Kernel> parse();
+  std::optional<UnitKernel> parse();
+  // Reads the body of a function.
+  std::optional<Fragment> parse_function(const Token& name, const Prototype& prototype);
 
  private:
   struct Source {
@@ -61,6 +64,7 @@ class KernelParser {
   // kernel_parser.cpp
   bool parameters();
   bool add_parameter(const Declaration& declaration);
+  bool formals(const Prototype& prototype);
   bool performance_directives();
   bool thread_limit(bool is_exact);
   bool body();
@@ -73,7 +77,8 @@ class KernelParser {
   bool resolve_labels();
   bool skip_debug_line();
   const Symbol* find_symbol(const Token& name);
-  Kernel finish();
+  Symbol use_shared(std::string_view module_name, const Symbol& symbol);
+  Fragment finish();
 
   // operands.cpp
   bool comma() { return reader_.expect(',', "between operands"); }
@@ -84,6 +89,7 @@ class KernelParser {
   std::optional<Source> destination(Type type, Width width);
   std::optional<std::uint32_t> symbol_address(const Token& name, const Symbol& symbol, std::uint64_t offset,
                                               unsigned bytes);
+  std::uint32_t frame_address(std::uint64_t offset, unsigned bytes);
   std::optional<Source> special(const Token& name);
   std::optional<Address> address(Space space);
   bool base(Space space, Address& out);
@@ -133,11 +139,21 @@ class KernelParser {
   bool active_mask(const Token& mnemonic);
   bool warp_barrier();
 
+  // call_instructions.cpp
+  bool call(const Token& mnemonic);
+  bool call_operands(std::vector<Token>& out);
+  bool pass(const Token& value, const Formal& formal);
+  bool fetch(const Token& target, const Formal& formal);
+  void copy_words(std::uint64_t from, std::uint64_t to, std::uint64_t size, bool out_of_frame);
+  void return_results();
+  Instruction& beyond_frame(Instruction& in, std::uint64_t offset);
+
   // memory_instructions.cpp
   std::optional<Access> access(const Token& mnemonic);
   bool load(const Token& mnemonic);
   bool load_parameter(const Token& at, const Access& how, const Address& from,
                       const std::array<std::uint32_t, 5>& rows);
+  bool in_bounds(const Token& at, const Access& how, const Address& place);
   bool store(const Token& mnemonic);
   bool atomic(const Token& mnemonic);
   bool to_generic(const Token& mnemonic);
@@ -155,15 +171,20 @@ class KernelParser {
 
   Reader& reader_;
   const Names<Symbol>& module_symbols_;
+  const Names<Function>& functions_;
   Builder builder_;
   Scopes scopes_;
   Kernel kernel_;
   Names<std::uint32_t> labels_;
   std::vector<Jump> jumps_;
   Names<Symbol> shared_of_module_;  // module-level shared variables that the kernel uses
-  std::uint64_t shared_bytes_ = 0;
-  std::uint64_t local_bytes_ = 0;
-  std::uint64_t dynamic_align_ = 1;  // of dynamic shared memory
+  std::vector<SharedUse> shared_;
+  std::vector<CallSite> calls_;
+  std::vector<std::uint32_t> beyond_frame_;  // instructions whose offset counts from the end of the frame
+  const Prototype* prototype_ = nullptr;     // of the function being read
+  bool is_function_ = false;
+  std::uint64_t shared_bytes_ = 0;  // about: the link places them
+  std::uint64_t local_bytes_ = 0;   // of the frame
 };
 
 }  // namespace lull::ptx

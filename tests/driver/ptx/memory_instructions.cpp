@@ -11,13 +11,14 @@ struct SpaceName {
   std::string_view name;
   Space space;
 };
-constexpr std::array<SpaceName, 7> kSpaces{{{"global", Space::global},
+constexpr std::array<SpaceName, 8> kSpaces{{{"global", Space::global},
                                             {"const", Space::constant},
                                             {"shared", Space::shared},
                                             {"shared::cta", Space::shared},
                                             {"local", Space::local},
                                             {"param", Space::parameter},
-                                            {"param::entry", Space::parameter}}};
+                                            {"param::entry", Space::parameter},
+                                            {"param::func", Space::parameter}}};
 
 // Orders other than weak are all as strong as the strongest here.
 constexpr std::array<std::string_view, 5> kOrders{"volatile", "relaxed", "acquire", "release", "acq_rel"};
@@ -97,7 +98,15 @@ bool KernelParser::load(const Token& mnemonic) {
   if (!from) return false;
   std::array<std::uint32_t, 5> rows{};
   for (unsigned word = 0; word < how->words; ++word) rows[word] = row_of_width(targets[word], how->type);
-  if (from->parameter) {
+  if (from->parameter && from->parameter->in_frame) {
+    if (!in_bounds(at, *how, *from)) return false;
+    rows[4] = from->row;
+    Access local = *how;
+    local.space = Space::local;
+    Instruction& in = builder_.emit(row_name("ld", local));
+    in.row = rows;
+    in.immediate = from->offset;
+  } else if (from->parameter) {
     if (!load_parameter(at, *how, *from, rows)) return false;
   } else {
     rows[4] = from->row;
@@ -109,16 +118,22 @@ bool KernelParser::load(const Token& mnemonic) {
   return true;
 }
 
+bool KernelParser::in_bounds(const Token& at, const Access& how, const Address& place) {
+  const std::int64_t bytes = std::int64_t{bytes_of(how.type)} * how.words;
+  const auto size = static_cast<std::int64_t>(place.parameter->size);
+  if (place.offset < 0 || place.offset + bytes > size)
+    return reader_.fail(
+        at, "the access is outside of parameter " + quoted(at) + ", which has " + std::to_string(size) + " bytes");
+  return (static_cast<std::int64_t>(place.parameter->offset) + place.offset) % bytes == 0 ||
+         reader_.fail(at, "the access to parameter " + quoted(at) + " is misaligned");
+}
+
 // A parameter has the same value for every thread and a place known now.
 bool KernelParser::load_parameter(const Token& at, const Access& how, const Address& from,
                                   const std::array<std::uint32_t, 5>& rows) {
-  const std::int64_t bytes = bytes_of(how.type), size = static_cast<std::int64_t>(from.parameter->size);
+  if (!in_bounds(at, how, from)) return false;
+  const std::int64_t bytes = bytes_of(how.type);
   const std::int64_t place = static_cast<std::int64_t>(from.parameter->offset) + from.offset;
-  if (from.offset < 0 || from.offset + bytes * how.words > size)
-    return reader_.fail(
-        at, "the access is outside of parameter " + quoted(at) + ", which has " + std::to_string(size) + " bytes");
-  if (place % (bytes * how.words) != 0)
-    return reader_.fail(at, "the access to parameter " + quoted(at) + " is misaligned");
   for (unsigned word = 0; word < how.words; ++word) {
     Instruction& in = builder_.emit("parameter b" + std::to_string(bytes * 8));
     in.row = {rows[word]};
@@ -130,10 +145,13 @@ bool KernelParser::load_parameter(const Token& at, const Access& how, const Addr
 bool KernelParser::store(const Token& mnemonic) {
   const auto how = access(mnemonic);
   if (!how) return false;
-  if (!how->operation.empty() || how->space == Space::parameter || how->space == Space::constant)
-    return unknown(mnemonic);
+  if (!how->operation.empty() || how->space == Space::constant) return unknown(mnemonic);
+  const Token at = reader_.peek(1);
   const auto to = address(how->space);
   if (!to || !comma()) return false;
+  if (to->parameter && !to->parameter->in_frame)
+    return reader_.fail(at, "a kernel cannot write its parameter " + quoted(at));
+  if (to->parameter && !in_bounds(at, *how, *to)) return false;
   std::array<std::uint32_t, 5> rows{};
   const bool have_sources = words(how->words, [&](unsigned word) {
     const auto row = narrowed_source(how->type);
@@ -142,7 +160,9 @@ bool KernelParser::store(const Token& mnemonic) {
   });
   if (!have_sources) return false;
   rows[4] = to->row;
-  Instruction& in = builder_.emit(row_name("st", *how));
+  Access where = *how;
+  if (to->parameter) where.space = Space::local;
+  Instruction& in = builder_.emit(row_name("st", where));
   in.row = rows;
   in.immediate = to->offset;
   return true;

@@ -143,16 +143,28 @@ std::optional<KernelParser::Source> KernelParser::special(const Token& name) {
 // Shared and local addresses are offsets in their space; all others are addresses of the host.
 std::optional<std::uint32_t> KernelParser::symbol_address(const Token& name, const Symbol& symbol, std::uint64_t offset,
                                                           unsigned bytes) {
-  if (symbol.space == Space::parameter) {
+  if (symbol.space == Space::parameter && !symbol.in_frame) {
     reader_.fail(name, "the address of parameter " + quoted(name) + " cannot be taken: read it with ld.param");
     return std::nullopt;
   }
-  if (bytes < 4 || (bytes < 8 && symbol.space != Space::shared && symbol.space != Space::local)) {
+  const bool is_local = symbol.space == Space::local || symbol.in_frame;
+  if (bytes < 4 || (bytes < 8 && symbol.space != Space::shared && !is_local)) {
     reader_.fail(name, "the address of " + quoted(name) + " needs a 64-bit register");
     return std::nullopt;
   }
-  if (symbol.is_dynamic) return builder_.dynamic_shared(bytes, symbol.offset + offset);
-  return builder_.constant(bytes, symbol.offset + offset, symbol.variable);
+  if (is_local) return frame_address(symbol.offset + offset, bytes);
+  return builder_.constant(bytes, symbol.offset + offset, symbol.variable, symbol.shared);
+}
+
+// The frame of a kernel starts where local memory does, the frame of a function at its stack pointer.
+std::uint32_t KernelParser::frame_address(std::uint64_t offset, unsigned bytes) {
+  if (!is_function_) return builder_.constant(bytes, offset);
+  const std::uint32_t row = builder_.temporary(8);
+  builder_.emit("add.u64").row = {row, 0, builder_.constant(8, offset)};
+  if (bytes == 8) return row;
+  const std::uint32_t low = builder_.temporary(4);
+  builder_.emit("cvt.u32.u64").row = {low, row};
+  return low;
 }
 
 std::optional<KernelParser::Address> KernelParser::address(Space space) {
@@ -189,6 +201,7 @@ bool KernelParser::base(Space space, Address& out) {
                                    " memory, the access is to ." + std::string(name_of(space)));
   if (space == Space::parameter) {
     out.parameter = *symbol;
+    if (symbol->in_frame) out.row = frame_address(symbol->offset, 8);
     return true;
   }
   const auto row = symbol_address(token, *symbol, 0, 8);

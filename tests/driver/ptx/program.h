@@ -22,6 +22,8 @@ enum class Control : std::uint8_t {
   exit,
   barrier,
   trap,
+  call,
+  ret,   // from a function
   meet,  // waits for the living lanes of the warp that the mask in row 0 names
 };
 
@@ -34,8 +36,8 @@ struct Instruction {
   std::uint8_t barrier = 0;            // its number
   std::uint32_t guard = 0;             // row of the predicate
   std::array<std::uint32_t, 5> row{};  // destination first; loads and stores: up to four words, then the address
-  std::int64_t immediate = 0;          // address offset, or the threads a barrier waits for (0 = all)
-  std::uint32_t target = 0;            // of a branch
+  std::int64_t immediate = 0;  // address offset, the threads a barrier waits for (0 = all), or the number of a call
+  std::uint32_t target = 0;    // of a branch or call
 };
 
 // A row that holds one value in every lane.
@@ -44,7 +46,25 @@ struct ConstantRow {
   std::uint32_t bytes = 0;  // of an element
   std::uint64_t value = 0;
   std::int32_t variable = -1;  // add the address of this module variable
+  std::int32_t shared = -1;    // before the link: add the place of this shared variable of the fragment
 };
+
+struct SavedRow {
+  std::uint32_t row = 0;
+  std::uint32_t bytes = 0;  // of an element
+};
+
+// A call instruction. `saved` is empty unless the callee may come back to the calling function: then its registers are
+// put aside until the call returns.
+struct Call {
+  std::uint32_t returns_to = 0;
+  std::uint64_t frame_bytes = 0;   // of the calling function: where the callee's frame starts
+  std::uint64_t callee_bytes = 0;  // of the callee's frame
+  std::vector<SavedRow> saved;
+};
+
+// Row 0 is the stack pointer of every thread, 64 bits.
+inline constexpr std::uint32_t kStackPointerBytes = 8 * kLanes;
 
 // tid first: its values count the dimensions.
 enum class Special : std::uint8_t {
@@ -83,6 +103,9 @@ struct Program {
   std::vector<ConstantRow> constants;
   std::vector<SpecialRow> specials;  // 32-bit rows
   bool uses_barriers = false;
+  std::vector<Call> calls;
+  std::uint32_t call_depth = 0;  // calls in progress at once, at most
+  std::uint32_t save_bytes = 0;  // of a thread, for the registers of recursive functions
 };
 
 }  // namespace lull::ptx

@@ -36,12 +36,20 @@ struct Parameter {
   std::size_t offset = 0;  // bytes from the start of the flat parameter buffer
 };
 
+// A word of a variable's initial value that is the address of a variable.
+struct AddressWord {
+  std::size_t offset = 0;  // bytes into the initial value
+  std::int32_t variable = 0;
+  std::int64_t addend = 0;
+};
+
 // A .global or .const variable of the module. The driver gives it memory and passes the address with every launch.
 struct Variable {
   std::string name;
-  std::size_t size = 0;            // bytes
-  std::size_t align = 1;           // bytes
-  std::vector<std::byte> initial;  // at most `size` bytes; the rest starts as zero
+  std::size_t size = 0;                // bytes
+  std::size_t align = 1;               // bytes
+  std::vector<std::byte> initial;      // at most `size` bytes; the rest starts as zero
+  std::vector<AddressWord> addresses;  // 64-bit words of `initial` to which the driver adds addresses
   bool constant = false;
 };
 
@@ -59,6 +67,7 @@ struct Kernel {
 struct Module {
   std::vector<Kernel> kernels;
   std::vector<Variable> variables;
+  unsigned target = 0;  // the highest .target of its texts: 75 for sm_75
 
   // Null if the module has no kernel of this name.
   const Kernel* find(std::string_view kernel) const;
@@ -71,8 +80,22 @@ struct Error {
   int column = 0;
 };
 
+// What a device takes. Zero: anything.
+struct Limits {
+  unsigned target = 0;  // the highest .target, 86 for sm_86
+};
+
 // May be called from any thread. Any text gives an answer: nothing throws but running out of memory.
-std::variant<Module, Error> parse(std::string_view text);
+std::variant<Module, Error> parse(std::string_view text, const Limits& limits = {});
+
+// Several texts that use each other's .visible and .weak functions and variables by .extern declarations. An error is
+// in the text whose number `failing` receives.
+std::variant<Module, Error> link(std::span<const std::string_view> texts, const Limits& limits, std::size_t& failing);
+
+// What calls of recursive functions have, a thread: frames (and saved registers) of this many bytes, this many calls in
+// progress. Other kernels get the stack that their deepest chain of calls needs.
+inline constexpr std::uint32_t kRecursionStack = 16 * 1024;
+inline constexpr std::uint32_t kRecursionDepth = 256;
 
 enum class Outcome : std::uint8_t {
   ok,
@@ -81,6 +104,7 @@ enum class Outcome : std::uint8_t {
   trap,             // the kernel executed `trap`
   bad_address,      // outside shared or local memory: an illegal address on a GPU (CUDA error 700)
   misaligned,       // an address that is no multiple of the access (CUDA error 716)
+  stack_overflow,   // more calls in progress than the stack holds (CUDA error 714)
   deadlock,         // every thread left waits at a barrier that nobody can complete; a GPU would hang
   invalid,          // the launch itself: a zero or too large dimension, too much shared memory, missing variables
 };

@@ -77,12 +77,15 @@ std::optional<std::uint64_t> Reader::integer(std::string_view what, std::uint64_
 
 std::optional<std::uint64_t> Reader::literal(Type type) {
   const bool negative = accept('-');
-  const Token& token = peek();
-  switch (token.kind) {
-    case TokenKind::integer: return integer_literal(next(), type, negative);
+  return literal_of(next(), type, negative);
+}
+
+std::optional<std::uint64_t> Reader::literal_of(const Token& number, Type type, bool negative) {
+  switch (number.kind) {
+    case TokenKind::integer: return integer_literal(number, type, negative);
     case TokenKind::real32:
-    case TokenKind::real64: return real_literal(next(), type, negative);
-    default: fail(token, "expected a number, found " + quoted(token)); return std::nullopt;
+    case TokenKind::real64: return real_literal(number, type, negative);
+    default: fail(number, "expected a number, found " + quoted(number)); return std::nullopt;
   }
 }
 

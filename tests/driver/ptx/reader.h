@@ -33,6 +33,8 @@ class Reader {
   std::optional<std::uint64_t> integer(std::string_view what, std::uint64_t largest);
   // An immediate of this type, sign included, as the bits of a row element.
   std::optional<std::uint64_t> literal(Type type);
+  // The same of a number that has been read.
+  std::optional<std::uint64_t> literal_of(const Token& number, Type type, bool negative = false);
 
  private:
   std::optional<std::uint64_t> real_literal(const Token& number, Type type, bool negative);

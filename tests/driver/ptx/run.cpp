@@ -122,6 +122,7 @@ std::string_view name_of(Outcome outcome) {
     case Outcome::trap: return "trap";
     case Outcome::bad_address: return "address outside shared or local memory";
     case Outcome::misaligned: return "misaligned address";
+    case Outcome::stack_overflow: return "stack overflow";
     case Outcome::deadlock: return "deadlock at a barrier";
     case Outcome::invalid: return "invalid launch";
   }

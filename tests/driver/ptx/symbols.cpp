@@ -41,7 +41,7 @@ std::optional<Register> Scopes::find_register(std::string_view name) {
     if (declared == nullptr) continue;
     if (!declared->row) {
       declared->row = builder_.new_row(bytes_of(declared->type));
-      ++registers_used_;
+      registers_used_.push_back({*declared->row, bytes_of(declared->type)});
     }
     return Register{*declared->row, declared->type};
   }

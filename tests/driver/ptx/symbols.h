@@ -23,6 +23,8 @@ struct Symbol {
   std::uint64_t align = 1;     // bytes
   std::int32_t variable = -1;  // index into Module::variables
   bool is_dynamic = false;     // .extern .shared: starts where static shared memory ends
+  std::int32_t shared = -1;    // number among the shared variables of the fragment
+  bool in_frame = false;       // a .param variable: at `offset` in the frame of its function
 };
 
 template <class T>
@@ -51,7 +53,7 @@ class Scopes {
   // A register gets its row when the text first uses it.
   std::optional<Register> find_register(std::string_view name);
   const Symbol* find_symbol(std::string_view name) const;
-  unsigned registers_used() const { return registers_used_; }
+  const std::vector<SavedRow>& registers_used() const { return registers_used_; }
 
  private:
   struct Range {
@@ -71,7 +73,7 @@ class Scopes {
 
   Builder& builder_;
   std::vector<Scope> scopes_;
-  unsigned registers_used_ = 0;
+  std::vector<SavedRow> registers_used_;
 };
 
 }  // namespace lull::ptx

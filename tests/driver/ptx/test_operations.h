@@ -133,6 +133,7 @@ void agrees(const std::string& mnemonic, Oracle oracle) {
   for (const bool odd_only : {false, true}) verify(mnemonic, column_of(results), sources, odd_only);
 }
 
+using u8 = std::uint8_t;
 using u16 = std::uint16_t;
 using u32 = std::uint32_t;
 using u64 = std::uint64_t;
