@@ -34,6 +34,8 @@ class CopyOperation : public Operation {
   Box box_;
   Route route_;
 };
+// The box that a copy of any kind means; 1 (or 801 for arrays) if it means none.
+CUresult box_of(const CUDA_MEMCPY3D& asked, Box& box, Route& route);
 // What is known to be wrong when a copy is asked for.
 CUresult check_copy(const Box& box, Route route);
 

@@ -46,18 +46,35 @@ CUresult copy_2d(const CUDA_MEMCPY2D* c, CUstream hStream, Wait wait) {
 }
 
 CUresult copy_3d(const CUDA_MEMCPY3D* c, CUstream hStream, Wait wait) {
-  if (!c || c->srcLOD || c->dstLOD) return CUDA_ERROR_INVALID_VALUE;
-  Box box{.to = {}, .from = {}, .width = c->WidthInBytes, .height = c->Height, .depth = c->Depth};
-  CUresult failed =
-      side_of(c->srcMemoryType, c->srcHost, c->srcDevice, c->srcXInBytes, c->srcY, c->srcZ,
-              c->srcPitch ? c->srcPitch : c->WidthInBytes, c->srcHeight ? c->srcHeight : c->Height, box.from);
-  if (!failed)
-    failed = side_of(c->dstMemoryType, c->dstHost, c->dstDevice, c->dstXInBytes, c->dstY, c->dstZ,
-                     c->dstPitch ? c->dstPitch : c->WidthInBytes, c->dstHeight ? c->dstHeight : c->Height, box.to);
-  return failed ? failed : copy_box(hStream, box, wait);
+  Box box;
+  Route route{};
+  if (!c) return CUDA_ERROR_INVALID_VALUE;
+  const CUresult wrong = box_of(*c, box, route);
+  return wrong ? wrong : copy_box(hStream, box, wait);
 }
 
 }  // namespace
+}  // namespace lull::sim::api
+
+namespace lull::sim {
+
+CUresult box_of(const CUDA_MEMCPY3D& c, Box& box, Route& route) {
+  if (c.srcLOD || c.dstLOD) return CUDA_ERROR_INVALID_VALUE;
+  box = {.to = {}, .from = {}, .width = c.WidthInBytes, .height = c.Height, .depth = c.Depth};
+  CUresult failed =
+      api::side_of(c.srcMemoryType, c.srcHost, c.srcDevice, c.srcXInBytes, c.srcY, c.srcZ,
+                   c.srcPitch ? c.srcPitch : c.WidthInBytes, c.srcHeight ? c.srcHeight : c.Height, box.from);
+  if (!failed)
+    failed = api::side_of(c.dstMemoryType, c.dstHost, c.dstDevice, c.dstXInBytes, c.dstY, c.dstZ,
+                          c.dstPitch ? c.dstPitch : c.WidthInBytes, c.dstHeight ? c.dstHeight : c.Height, box.to);
+  if (failed) return failed;
+  route = route_between(box.to.address, box.from.address);
+  return CUDA_SUCCESS;
+}
+
+}  // namespace lull::sim
+
+namespace lull::sim::api {
 
 CUresult cuMemcpyHtoD_v2(CUdeviceptr dst, const void* src, size_t n) {
   return copy(nullptr, dst, address(src), n, Route::to_device, Wait::yes);

@@ -78,6 +78,7 @@ CUresult add_node(Graph& graph, OperationPtr operation, std::weak_ptr<Context> c
   }
   out = node.get();
   registry<Node>().add(node);
+  if (Graph* child = child_of(*node)) publish(child->shared_from_this());
   graph.nodes.push_back(std::move(node));
   return CUDA_SUCCESS;
 }
