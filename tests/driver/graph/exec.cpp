@@ -8,6 +8,7 @@
 #include "tests/driver/card/clock.h"
 #include "tests/driver/code/kernel_operation.h"
 #include "tests/driver/context/context.h"
+#include "tests/driver/graph/memory_nodes.h"
 #include "tests/driver/memory/memory.h"
 #include "tests/driver/registry.h"
 #include "tests/driver/stream/thread.h"
@@ -177,7 +178,7 @@ std::unique_ptr<NativeCharge> NativeCharge::take(Device& device, std::size_t byt
 }
 NativeCharge::~NativeCharge() { device_.card->refund(bytes_); }
 
-OperationPtr make_launch(const std::shared_ptr<GraphExec>& exec) {
+CUresult make_launch(const std::shared_ptr<GraphExec>& exec, OperationPtr& out) {
   Flattened flat;
   std::vector<UserReference> objects;
   {
@@ -185,11 +186,16 @@ OperationPtr make_launch(const std::shared_ptr<GraphExec>& exec) {
     flat.add(*exec->graph, {});
     objects = exec->graph->objects;
   }
+  std::vector<OperationPtr> operations;
+  for (const Step& step : flat.steps) operations.push_back(step.work);
+  const bool auto_free = exec->flags & CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+  if (const CUresult refused = begin_launch(operations, auto_free)) return refused;
   for (Step& step : flat.steps) {
     if (OperationPtr instead = step.work->for_launch()) step.work = std::move(instead);
   }
   const bool own_priorities = exec->flags & CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
-  return std::make_shared<GraphLaunch>(std::move(flat.steps), own_priorities, std::move(objects));
+  out = std::make_shared<GraphLaunch>(std::move(flat.steps), own_priorities, std::move(objects));
+  return CUDA_SUCCESS;
 }
 
 CUresult launch_graph(const std::shared_ptr<GraphExec>& exec, Stream& stream) {
@@ -206,7 +212,10 @@ CUresult launch_graph(const std::shared_ptr<GraphExec>& exec, Stream& stream) {
   const std::scoped_lock lock(exec->order);
   std::vector<Ticket> behind;
   if (exec->last.stream) behind.push_back(exec->last);
-  return submit(stream, make_launch(exec), std::move(behind), &exec->last);
+  if (const CUresult sticky = stream.life().sticky()) return sticky;
+  OperationPtr launch;
+  const CUresult refused = make_launch(exec, launch);
+  return refused ? refused : submit(stream, std::move(launch), std::move(behind), &exec->last);
 }
 
 void drop_graphs_of(Context& context) {

@@ -34,7 +34,7 @@ struct GraphExec {
 };
 
 // What goes into a stream for one launch. It keeps what it was made of: later updates do not touch it.
-OperationPtr make_launch(const std::shared_ptr<GraphExec>& exec);
+CUresult make_launch(const std::shared_ptr<GraphExec>& exec, OperationPtr& out);
 CUresult launch_graph(const std::shared_ptr<GraphExec>& exec, Stream& stream);
 
 void drop_graphs_of(Context& context);  // gives back what its executable graphs were charged

@@ -45,6 +45,13 @@ CUresult add(const Place& place, const P* parameters) {
   return wrong ? wrong : put(place, std::move(made));
 }
 
+CUresult add_allocation(const Place& place, CUDA_MEM_ALLOC_NODE_PARAMS_v2& p) {
+  CUDA_MEM_ALLOC_NODE_PARAMS same{p.poolProps, p.accessDescs, p.accessDescCount, p.bytesize, 0};
+  const CUresult failed = api::cuGraphAddMemAllocNode(place.out, place.graph, place.behind, place.count, &same);
+  if (failed == CUDA_SUCCESS) p.dptr = same.dptr;
+  return failed;
+}
+
 CUresult absent(const Place& place, const void* parameters) {
   if (const CUresult wrong = check(place)) return wrong;
   return parameters ? CUDA_ERROR_NOT_SUPPORTED : CUDA_ERROR_INVALID_VALUE;
@@ -193,10 +200,13 @@ CUresult cuGraphBatchMemOpNodeSetParams(CUgraphNode n, const CUDA_BATCH_MEM_OP_N
 
 CUresult cuGraphAddNode_v2(CUgraphNode* n, CUgraph g, const CUgraphNode* d, const CUgraphEdgeData* edges, size_t c,
                            CUgraphNodeParams* p) {
+  if (p && !edges && p->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC) return add_allocation({n, g, d, c}, p->alloc);
+  if (p && !edges && p->type == CU_GRAPH_NODE_TYPE_MEM_FREE)
+    return api::cuGraphAddMemFreeNode(n, g, d, c, p->free.dptr);
   return add({n, g, d, c, edges}, p);
 }
 CUresult cuGraphAddNode(CUgraphNode* n, CUgraph g, const CUgraphNode* d, size_t c, CUgraphNodeParams* p) {
-  return add({n, g, d, c}, p);
+  return api::cuGraphAddNode_v2(n, g, d, nullptr, c, p);
 }
 CUresult cuGraphNodeSetParams(CUgraphNode n, CUgraphNodeParams* p) { return set(n, p); }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "tests/driver/graph/graph.h"
+#include "tests/driver/graph/memory_nodes.h"
 #include "tests/driver/memory/graph_memory.h"
 #include "tests/driver/surface/api.h"
 
@@ -73,7 +74,7 @@ CUresult cuMemFree_v2(CUdeviceptr dptr) {
   if (const CUresult refused = unsafe_during_capture()) return refused;
   // As on a GPU, memory is not taken from under running work.
   if (const CUresult failed = context->synchronize()) return failed;
-  if (is_graph_memory(dptr)) return free_graph_memory(dptr);
+  if (is_graph_memory(dptr)) return end_graph_allocation(dptr) ? free_graph_memory(dptr) : CUDA_ERROR_INVALID_VALUE;
   return release(dptr) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 

@@ -1,5 +1,5 @@
 // cuMemAllocAsync and its like.
-#include "tests/driver/graph/graph.h"
+#include "tests/driver/graph/memory_nodes.h"
 #include "tests/driver/memory/graph_memory.h"
 #include "tests/driver/memory/pool.h"
 #include "tests/driver/registry.h"
@@ -49,7 +49,6 @@ std::shared_ptr<Pool> pool_of(Device& device) {
 CUresult check(const CUdeviceptr* dptr, const FoundStream& stream) {
   if (!stream) return stream.error;
   if (!dptr) return CUDA_ERROR_INVALID_VALUE;
-  if (capture_of(*stream)) return CUDA_ERROR_NOT_SUPPORTED;  // captures make no memory nodes here
   return CUDA_SUCCESS;
 }
 
@@ -80,6 +79,7 @@ CUresult cuMemAllocAsync(CUdeviceptr* dptr, size_t bytesize, CUstream hStream) {
     *dptr = 0;
     return CUDA_SUCCESS;
   }
+  if (capture_of(*stream)) return capture_allocation(*stream, bytesize, dptr);
   const auto context = stream->context();
   if (!context) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
   const auto pool = pool_of(context->device());
@@ -95,6 +95,7 @@ CUresult cuMemAllocFromPoolAsync(CUdeviceptr* dptr, size_t bytesize, CUmemoryPoo
     *dptr = 0;
     return CUDA_SUCCESS;
   }
+  if (capture_of(*stream)) return capture_allocation(*stream, bytesize, dptr);
   return allocate_from(*pool, dptr, bytesize, *stream);
 }
 
@@ -102,7 +103,7 @@ CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) {
   const FoundStream stream = find_stream(hStream);
   if (!stream) return stream.error;
   if (!dptr) return CUDA_SUCCESS;
-  if (capture_of(*stream)) return CUDA_ERROR_NOT_SUPPORTED;
+  if (capture_of(*stream)) return capture_free(*stream, dptr);
   Allocation block{};
   if (take_back(dptr, block)) {
     const CUresult failed = mark(*stream, CU_GRAPH_NODE_TYPE_MEM_FREE);
@@ -110,7 +111,7 @@ CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) {
     block.pool->put_back(dptr, block.bytes, Ticket{stream.stream, stream->submitted()});
     return failed;
   }
-  const bool of_graph = graph_memory_is_allocated(dptr);
+  const bool of_graph = end_graph_allocation(dptr);
   if (!of_graph && !may_be_freed(dptr)) return CUDA_ERROR_INVALID_VALUE;
   return submit(*stream, CU_GRAPH_NODE_TYPE_MEM_FREE, [dptr, of_graph](Running& running) {
     running.end_ns = running.ready_ns;
