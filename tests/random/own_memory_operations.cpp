@@ -82,6 +82,7 @@ void access_of(Actor& actor, Dice& dice) {
   const Buffer* buffer = actor.some_buffer(dice);
   const bool read_only = dice.one_in(2);
   if (!buffer || buffer->origin != Origin::mapped) return;
+  (void)cuCtxSynchronize();  // work in flight may write
   unsigned long long flags = 0;
   const CUmemLocation device{CU_MEM_LOCATION_TYPE_DEVICE, {0}};
   if (read_only)
