@@ -11,7 +11,6 @@ host does meanwhile; what the host is late with shows as a gap between copies. A
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "system"))
 
+import report  # noqa: E402
 from broker import start_broker  # noqa: E402
 from stage import Build, Card, Stage, StageError, now_ns, wait_until  # noqa: E402
 
@@ -157,8 +157,8 @@ def excess_bytes(switches, sizes):
     return worst
 
 
-def metric(name, value, unit, goal=None, met=None):
-    return {"name": f"switch.{name}", "value": value, "unit": unit, "goal": goal, "met": met}
+def metric(*arguments):
+    return report.metric("switch", *arguments)
 
 
 def metrics_of(switches, sizes):
@@ -179,27 +179,6 @@ def metrics_of(switches, sizes):
     ]
 
 
-def host():
-    with open("/proc/cpuinfo", encoding="utf-8") as lines:
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {"cpu": names[0] if names else "unknown processor", "cores": os.cpu_count(),
-            "kernel": f"{platform.system()} {platform.release()}"}
-
-
-def show(report, path):
-    if path == "-":
-        print(json.dumps(report, indent=2))
-    elif path:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(json.dumps(report, indent=2) + "\n")
-    else:
-        h = report["host"]
-        print(f"{report['suite']}, on {h['cores']} x {h['cpu']}, {h['kernel']}; GPU: {report['gpu']}")
-        for m in report["metrics"]:
-            goal = "" if m["goal"] is None else f"  goal {m['goal']}: {'met' if m['met'] else 'MISSED'}"
-            print(f"  {m['name']:<28} {m['value']:>14} {m['unit']:<5}{goal}")
-
-
 def main():
     parser = argparse.ArgumentParser(prog="switch-bench", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -212,7 +191,7 @@ def main():
     except StageError as error:
         print(f"switch: {error}", file=sys.stderr)
         return 1
-    show({"suite": "switch", "host": host(), "gpu": "simulated, 1 GiB of memory, 1 GB/s each way (modelled time)",
+    report.show({"suite": "switch", "host": report.host(), "gpu": "simulated, 1 GiB of memory, 1 GB/s each way (modelled time)",
           "metrics": metrics_of(*measured)}, options.json)
     return 0
 
