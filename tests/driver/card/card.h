@@ -38,6 +38,10 @@ struct MemoryInfo {
   std::uint64_t total, free;
 };
 
+struct Busy {                           // nanoseconds since the card was made
+  std::uint64_t compute_ns, copies_ns;  // of the busier direction
+};
+
 struct Span {  // CLOCK_MONOTONIC nanoseconds, of modelled time as it is stretched to this machine
   std::uint64_t start_ns, end_ns;
 };
@@ -88,6 +92,8 @@ class Card {
   QueuedTransfer queue_transfer(Engine engine, const Transfer& transfer);
   // When it moves, as far as is known now: later transfers the other way can delay its end until that has passed.
   Span span_of(const QueuedTransfer& ticket);
+
+  Busy busy();
 
   // The compute engine. A holder that computes for longer than a slice does not keep others out: they then run beside
   // it, as the time slices of a GPU would let them.

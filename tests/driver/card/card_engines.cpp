@@ -61,6 +61,8 @@ bool Card::begin_compute() {
 }
 
 void Card::end_compute() {
+  const std::uint64_t since = file_->compute.since_ns.load(std::memory_order_relaxed), now = now_ns();
+  if (now > since) file_->compute.busy_ns.fetch_add(now - since, std::memory_order_relaxed);
   file_->compute.since_ns.store(UINT64_MAX, std::memory_order_relaxed);  // nobody holds it too long
   file_->compute.holder.store(0, std::memory_order_release);             // seen by the next begin_compute
   if (file_->compute.waiter.load(std::memory_order_relaxed) != 0) wake_all(file_->compute.holder);

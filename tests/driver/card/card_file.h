@@ -40,6 +40,7 @@ struct ComputeEngine {
   std::atomic<std::uint32_t> last;    // slot + 1 of the last holder
   std::uint32_t reserved;
   std::atomic<std::uint64_t> since_ns;
+  std::atomic<std::uint64_t> busy_ns;  // of holders that have ended
 };
 
 // The transfers of one engine in the order they were queued, the settled ones first. Some of those stay, because what
@@ -49,6 +50,7 @@ struct TransferQueue {
   std::uint64_t first_id;
   std::uint32_t count;
   std::uint32_t reserved;
+  std::uint64_t busy_ns;  // of those that are over
   std::array<Transfer, most> transfers;
   std::array<std::uint8_t, most> collected;  // its owner knows when it was over
 

@@ -15,13 +15,17 @@ constexpr long look_again_ns = 1'000'000;
 TransferQueue& queue_of(CardFile& file, Engine engine) { return file.engines[static_cast<std::size_t>(engine)]; }
 
 // The engines of the two directions share the link; the third is alone.
-std::span<Transfer> beside(CardFile& file, Engine engine) {
-  if (engine == Engine::within_device) return {};
-  return queue_of(file, engine == Engine::to_device ? Engine::to_host : Engine::to_device).all();
+TransferQueue* beside(CardFile& file, Engine engine) {
+  if (engine == Engine::within_device) return nullptr;
+  return &queue_of(file, engine == Engine::to_device ? Engine::to_host : Engine::to_device);
 }
 
-void mark_over(std::span<Transfer> transfers, std::uint64_t now) {
-  for (Transfer& transfer : transfers) transfer.over = transfer.over || transfer.end_ns <= now;
+void mark_over(TransferQueue& queue, std::uint64_t now) {
+  for (Transfer& transfer : queue.all()) {
+    if (transfer.over || transfer.end_ns > now) continue;
+    transfer.over = true;
+    queue.busy_ns += transfer.end_ns - transfer.start_ns;
+  }
 }
 
 void forget_old(TransferQueue& queue, std::uint64_t now) {
@@ -40,11 +44,11 @@ void forget_old(TransferQueue& queue, std::uint64_t now) {
 
 void Card::settle(Engine engine) {
   TransferQueue& queue = queue_of(*file_, engine);
-  const auto other = beside(*file_, engine);
-  place(queue.all(), other);
+  TransferQueue* const other = beside(*file_, engine);
+  place(queue.all(), other ? other->all() : std::span<Transfer>());
   const std::uint64_t now = now_ns();
-  mark_over(queue.all(), now);
-  mark_over(other, now);
+  mark_over(queue, now);
+  if (other) mark_over(*other, now);
   // Not after every transfer: the rest would move each time.
   if (queue.count > 2 * TransferQueue::kept) forget_old(queue, now);
 }
@@ -79,6 +83,16 @@ Span Card::span_of(const QueuedTransfer& ticket) {
   const Transfer& transfer = queue.transfers[index];
   if (transfer.over) queue.collected[index] = 1;
   return {transfer.start_ns, transfer.end_ns};
+}
+
+Busy Card::busy() {
+  const Locked locked(*file_);
+  settle(Engine::to_device);
+  const ComputeEngine& compute = file_->compute;
+  std::uint64_t compute_ns = compute.busy_ns.load(std::memory_order_relaxed);
+  const std::uint64_t since = compute.since_ns.load(std::memory_order_relaxed), now = now_ns();
+  if (compute.holder.load(std::memory_order_relaxed) != 0 && now > since) compute_ns += now - since;
+  return {compute_ns, std::max(queue_of(*file_, Engine::to_device).busy_ns, queue_of(*file_, Engine::to_host).busy_ns)};
 }
 
 }  // namespace lull::sim

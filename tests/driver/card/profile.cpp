@@ -59,11 +59,20 @@ constexpr auto keys = std::to_array<Key>({
     {"launch", Unit::time, &Profile::launch_ns, nullptr, nullptr, 0, 60'000'000'000},
 });
 
-std::string_view attribute_names[] = {
-#define ATTRIBUTE(name, value) #name,
+struct Attribute {
+  std::string_view name;
+  int usual;
+};
+constexpr Attribute known_attributes[] = {
+#define ATTRIBUTE(name, value) {#name, value},
 #include "tests/driver/card/attributes.def"
 #undef ATTRIBUTE
 };
+
+const Attribute* find_attribute(std::string_view name) {
+  const auto* found = std::ranges::find(known_attributes, name, &Attribute::name);
+  return found == std::end(known_attributes) ? nullptr : found;
+}
 
 std::string_view trimmed(std::string_view text) {
   const auto first = text.find_first_not_of(" \t\r");
@@ -178,7 +187,7 @@ class Reader {
   }
 
   bool attribute(std::string_view name, std::string_view value) {
-    if (std::ranges::find(attribute_names, name) == std::end(attribute_names))
+    if (!find_attribute(name))
       return refuse("attribute." + std::string(name) + ": no CU_DEVICE_ATTRIBUTE_ has this name");
     const auto number = parse_count(value);
     if (!number || *number > INT32_MAX) return refuse("attribute." + std::string(name) + ": expected a whole number");
@@ -192,6 +201,12 @@ class Reader {
 };
 
 }  // namespace
+
+int Profile::attribute(std::string_view attribute_name) const {
+  if (const auto own = attributes.find(attribute_name); own != attributes.end()) return own->second;
+  const Attribute* found = find_attribute(attribute_name);
+  return found ? found->usual : 0;
+}
 
 bool parse_profile(std::string_view text, const std::string& file, Profile& out, std::string& problem) {
   Profile read;

@@ -41,6 +41,8 @@ struct Profile {
   // Real time is modelled time x scale: a machine that cannot move 25 GB a second runs the card in slow motion.
   double time_scale = 1;
 
+  int attribute(std::string_view attribute_name) const;  // the card's own value or the usual one; 0: no such name
+
   std::map<std::string, int, std::less<>> attributes;  // by name, without CU_DEVICE_ATTRIBUTE_, in capitals
 };
 

@@ -11,11 +11,7 @@ using Values = std::array<int, CU_DEVICE_ATTRIBUTE_MAX>;
 
 Values values_of(const Profile& card) {
   Values values{};
-  const auto set = [&](CUdevice_attribute attribute, std::string_view name, int usual) {
-    const auto given = card.attributes.find(name);
-    values[attribute] = given == card.attributes.end() ? usual : given->second;
-  };
-#define ATTRIBUTE(name, value) set(CU_DEVICE_ATTRIBUTE_##name, #name, value);
+#define ATTRIBUTE(name, value) values[CU_DEVICE_ATTRIBUTE_##name] = card.attribute(#name);
 #include "tests/driver/card/attributes.def"
 #undef ATTRIBUTE
   return values;

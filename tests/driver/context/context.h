@@ -49,6 +49,8 @@ class Context : public std::enable_shared_from_this<Context> {
   std::mutex order;  // held while work on legacy or blocking streams takes its tickets
   unsigned flags = 0;
   std::array<std::size_t, CU_LIMIT_MAX> limits{};
+  std::atomic<unsigned> attached{1};  // cuCtxAttach and cuCtxDetach count
+  std::atomic<CUfunc_cache> cache_config{CU_FUNC_CACHE_PREFER_NONE};
 
  private:
   void stop_work();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the exported surface of the simulated driver from the toolkit's own headers.
 
-    generate.py COMPILER INCLUDE_DIR OUTPUT_DIR CALLS...
+    generate.py COMPILER INCLUDE_DIR OUTPUT_DIR EXTRAS CALLS...
 
 cuda.h declares every export (all versions, both default-stream flavours) once __CUDA_API_VERSION_INTERNAL is defined,
 and cudaTypedefs.h tells since which CUDA version each exists: of one name, the versions in rising order belong to the
@@ -16,7 +16,8 @@ flavours (_ptsz, _ptds) come with their functions.
 
     api.h        the implemented functions, declared in lull::sim::api
     entries.cpp  every exported symbol
-    names.inc    NAME(symbol, base, since, suffix) for each of them, sorted
+    names.inc    NAME(symbol, base, since, suffix) for each of them, sorted; then for those of extras.def
+    kinds.inc    KINDS(symbol, "kinds of its parameters") for each, see kind()
     errors.inc   ERROR(name, text) for each value of CUresult
 """
 import collections
@@ -86,6 +87,24 @@ def calls(paths):
     return found
 
 
+def extras(path):
+    """[(symbol, since)] of extras.def."""
+    lines = (line.split("#")[0].split() for line in open(path, encoding="utf-8"))
+    return sorted((symbol, int(since)) for symbol, since in filter(None, lines))
+
+
+def kind(declaration, handles):
+    """What a test may pass for a parameter: p address of memory, f function, h handle, d device address, i number."""
+    words = declaration.replace("*", " * ").replace("const ", "").split()
+    if "*" in words:
+        return "p"
+    if words[0] in ("CUhostFn", "CUstreamCallback", "CUoccupancyB2DSize", "CUlogsCallback", "CUasyncCallback"):
+        return "f"
+    if words[0].startswith("CUdeviceptr"):
+        return "d"
+    return "h" if words[0] in handles else "i"
+
+
 def journalled(expression):
     if expression == "-":
         return "0"
@@ -106,12 +125,13 @@ def entry(index, symbol, arguments, call):
     scope = "  PerThreadDefault scope;\n" if symbol.endswith(("_ptsz", "_ptds")) else ""
     names = ", ".join(n for _, n in arguments)
     return head + "  if (call.refused()) return call.refusal();\n" + scope \
-        + f"  const CUresult result = run_guarded([&] {{ return api::{implementation}({names}); }});\n" \
-        + f"  return call.end(result, result == CUDA_SUCCESS ? {journalled(pointer)} : 0, {journalled(size)});\n}}\n"
+        + f"  const CUresult answer = run_guarded([&] {{ return api::{implementation}({names}); }});\n" \
+        + f"  return call.end(answer, answer == CUDA_SUCCESS ? {journalled(pointer)} : 0, {journalled(size)});\n}}\n"
 
 
 def main():
-    compiler, include, output, tables = sys.argv[1].split(), sys.argv[2], sys.argv[3], sys.argv[4:]
+    compiler, include, output, tables = sys.argv[1].split(), sys.argv[2], sys.argv[3], sys.argv[5:]
+    others = extras(sys.argv[4])
     text = preprocessed(compiler, include)
     found = prototypes(text)
     rows = versions(text, found)
@@ -127,12 +147,25 @@ def main():
         for name in declared:
             arguments = ", ".join(d for d, _ in found[name]) or "void"
             out.write(f"CUresult {name}({arguments});\n")
-        out.write("}  // namespace lull::sim::api\n")
+        out.write("}  // namespace lull::sim::api\n\n")
+        for name, _ in others:
+            out.write(f'extern "C" CUresult {name}();  // whatever it is given\n')
 
     with open(os.path.join(output, "names.inc"), "w", encoding="utf-8") as out:
         for symbol in symbols:
             base, since, suffix = rows[symbol]
             out.write(f'NAME({symbol}, "{base}", {since}, "{suffix}")\n')
+        for symbol, since in others:
+            base, _, suffix = SYMBOL.match(symbol).groups()
+            out.write(f'NAME({symbol}, "{base}", {since}, "{suffix or ""}")\n')
+
+    handles = set(re.findall(r"typedef struct \w+ \*(CU\w+);", text)) | {"CUmemGenericAllocationHandle"}
+    with open(os.path.join(output, "kinds.inc"), "w", encoding="utf-8") as out:
+        for symbol in symbols:
+            kinds = "".join(kind(d, handles) for d, _ in found[symbol])
+            out.write(f'KINDS({symbol}, "{kinds}")\n')
+        for symbol, _ in others:
+            out.write(f'KINDS({symbol}, "pppppp")\n')
 
     with open(os.path.join(output, "errors.inc"), "w", encoding="utf-8") as out:
         for name in sorted(set(re.findall(r"\b(CUDA_SUCCESS|CUDA_ERROR_\w+)\s*=\s*\d+", text))):
@@ -147,6 +180,8 @@ def main():
             call = implemented.get(symbol) or (implemented.get(root) if root != symbol else None)
             # A twin's parameters are its function's; in the header only their names differ here and there.
             out.write(entry(index, symbol, found[root] if call else found[symbol], call))
+        for index, (symbol, _) in enumerate(others, len(symbols)):
+            out.write(entry(index, symbol, [], None))
 
 
 main()

@@ -40,8 +40,8 @@ TEST_CASE("a name that another library defines in front of the driver is not wha
   CHECK_EQ(::dlsym(RTLD_DEFAULT, "cuProfilerStop"), reinterpret_cast<void*>(&cuProfilerStop));  // it is in front
 }
 
-TEST_CASE("every name of the toolkit's headers is exported") {
-  CHECK_EQ(std::size(rows), 637);
+TEST_CASE("every name of the toolkit's headers is exported, and those of its graphics headers") {
+  CHECK_EQ(std::size(rows), 637 + 35);
   for (const Row& row : rows) CHECK_MESSAGE(exported(row.symbol) != nullptr, row.symbol);
 }
 
@@ -99,8 +99,10 @@ TEST_CASE("there are no private export tables") {
 }
 
 TEST_CASE("what is not implemented says so") {
-  CHECK_EQ(cuCtxAttach(nullptr, 0), CUDA_ERROR_NOT_SUPPORTED);
-  CHECK_EQ(cuProfilerStart(), CUDA_ERROR_NOT_SUPPORTED);
+  void* const address = exported("cuGraphicsGLRegisterBuffer");
+  REQUIRE(address);
+  const auto absent = reinterpret_cast<CUresult (*)(void*, void*)>(address);
+  CHECK_EQ(absent(nullptr, nullptr), CUDA_ERROR_NOT_SUPPORTED);
 }
 
 TEST_CASE("errors have their names") {
@@ -110,4 +112,26 @@ TEST_CASE("errors have their names") {
   OK(cuGetErrorString(CUDA_ERROR_OUT_OF_MEMORY, &text));
   CHECK_EQ(std::strcmp(text, "out of memory"), 0);
   CHECK_EQ(cuGetErrorName(static_cast<CUresult>(998), &text), CUDA_ERROR_INVALID_VALUE);
+}
+
+TEST_CASE("names of a later CUDA version than the driver's are neither exported nor found") {
+  void* found = &found;
+  CUdriverProcAddressQueryResult status{};
+  for (const char* name : {"cuDevSmResourceSplit", "cuGraphGetId", "cuStreamGetDevResource"}) {
+    CHECK_EQ(exported(name), nullptr);
+    OK(cuGetProcAddress_v2(name, &found, CUDA_VERSION, 0, &status));
+    CHECK_EQ(found, nullptr);
+    CHECK_EQ(status, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
+  }
+}
+
+TEST_CASE("cuGetProcAddress knows three flags and answers others with an invalid value") {
+  void* found = nullptr;
+  OK(cuGetProcAddress_v2("cuMemAlloc", &found, 12000, CU_GET_PROC_ADDRESS_LEGACY_STREAM, nullptr));
+  CHECK_EQ(found, exported("cuMemAlloc_v2"));
+  CHECK_EQ(cuGetProcAddress_v2("cuMemAlloc", &found, 12000, 3, nullptr), CUDA_ERROR_INVALID_VALUE);
+  CHECK_EQ(cuGetProcAddress_v2("cuMemAlloc", &found, 12000, 4, nullptr), CUDA_ERROR_INVALID_VALUE);
+  CHECK_EQ(cuGetProcAddress_v2("cuMemAlloc", nullptr, 12000, 0, nullptr), CUDA_ERROR_INVALID_VALUE);
+  OK(cuGetProcAddress("cuMemAlloc", &found, 2000, 0));
+  CHECK_EQ(found, exported("cuMemAlloc"));
 }
