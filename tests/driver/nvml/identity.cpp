@@ -29,6 +29,7 @@ std::string bus_id(unsigned index, bool long_domain) {
 bool is_bus_id(const char* text, unsigned index) {
   unsigned domain = 0, bus = 0, device = 0, function = 0;
   const bool whole = std::sscanf(text, "%x:%x:%x.%x", &domain, &bus, &device, &function) == 4;
+  if (!whole) domain = 0;  // it may be left out
   if (!whole && std::sscanf(text, "%x:%x.%x", &bus, &device, &function) != 3) return false;
   return domain == 0 && bus == pci_bus && device == index && function == 0;
 }
