@@ -13,6 +13,7 @@
 #include "shim/log.h"
 #include "shim/process.h"
 #include "shim/protection.h"
+#include "shim/timed.h"
 
 namespace lull::gate {
 namespace {
@@ -159,6 +160,7 @@ void Pass::wait(CUstream stream, std::uintptr_t here) {
     const std::uint32_t seen = private_word->load(std::memory_order_acquire);  // then the hold
     if (seen == 0) break;                                                      // a forked child
     if (!slot && !(seen & hold)) break;
+    if (slot && !(seen & hold) && timed::may_pass(*slot, closing_of(*slot).word)) break;
     if (capture::capturing(stream)) return;  // executes nothing; blocking inside a capture would break the program
     entry_->inside.store(outer_, std::memory_order_release);
     // Again for each closing: a thread held back by missing memory may then meet a closed gate, or meet another one.

@@ -9,6 +9,7 @@
 #include "shim/handlers.h"
 #include "shim/lookup.h"
 #include "shim/real.h"
+#include "shim/timed.h"
 
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 

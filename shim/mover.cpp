@@ -19,6 +19,7 @@
 #include "shim/protection.h"
 #include "shim/residency.h"
 #include "shim/threads.h"
+#include "shim/timed.h"
 
 namespace lull::mover {
 namespace {
@@ -70,6 +71,7 @@ void rest(Progress& p) {
 bool drained(unsigned slot, std::uint64_t word) {
   Progress& p = progress[slot];
   if (p.drained_word == word) return true;
+  timed::let_pair_end(slot, word);
   say(slot, word, Phase::draining);
   const auto result = drain::wait(slot, word, monotonic_ns() + drain_deadline_ns);
   if (result.outcome == drain::Outcome::gate_changed) return false;

@@ -24,6 +24,7 @@ CUmemGenericAllocationHandle create(std::size_t bytes) {
 }
 
 CUdeviceptr reserve(std::size_t bytes) {
+  (void)context();
   CUdeviceptr at = 0;
   OK(cuMemAddressReserve(&at, bytes, 0, 0, 0));
   return at;

@@ -66,6 +66,7 @@ class FakeBroker {
   bool attached() const { return attached_; }
   const UpGpu& up() const { return up_.mapping.as<UpPage>()->gpu[0]; }
   PhaseWord phase() const { return *parse_phase(up().phase.load()); }
+  std::uint64_t generation() const { return generation_; }  // of the gate as it was last set
 
   void gate(GateState state) {
     ++generation_;
