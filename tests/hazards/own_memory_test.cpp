@@ -1,4 +1,6 @@
 // Hazard 12: the program's own virtual memory keeps its handles, its addresses and its content while it moves.
+#include <unistd.h>
+
 #include "tests/hazards/support.h"
 
 namespace lull::hazards {
@@ -16,9 +18,9 @@ CUmemAccessDesc access_to(CUmemAccess_flags flags = CU_MEM_ACCESS_FLAGS_PROT_REA
   return {{CU_MEM_LOCATION_TYPE_DEVICE, 0}, flags};
 }
 
-CUmemGenericAllocationHandle create(std::size_t bytes) {
+CUmemGenericAllocationHandle create(std::size_t bytes, CUmemAllocationHandleType types = CU_MEM_HANDLE_TYPE_NONE) {
   CUmemGenericAllocationHandle handle = 0;
-  const auto properties = device_memory();
+  const auto properties = device_memory(types);
   OK(cuMemCreate(&handle, bytes, &properties, 0));
   return handle;
 }
@@ -164,6 +166,38 @@ TEST_CASE("hazard 12: a handle larger than a chunk is one handle to the program,
   demand(intact(at, large, 5), "the content is the same after the move");
   OK(cuMemRelease(handle));
   let_go(at, large);
+}
+
+TEST_CASE("hazard 13: exported memory stays where it is, is counted apart, and its importers see what is written") {
+  broker().give_backing(64 * mib);
+  const CUdeviceptr at = reserve(8 * mib), alias = reserve(8 * mib), other = reserve(8 * mib);
+  const auto handle = create(8 * mib, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+  map(at, 8 * mib, handle);
+  fill(at, 8 * mib, 6);
+  const auto movable = create(8 * mib);
+  map(other, 8 * mib, movable);
+  fill(other, 8 * mib, 7);
+  evict();  // an export must not depend on where the memory is: it waits at the gate
+  restore();
+  int fd = -1;
+  OK(cuMemExportToShareableHandle(&fd, handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
+  CUmemGenericAllocationHandle imported = 0;
+  OK(cuMemImportFromShareableHandle(&imported, reinterpret_cast<void*>(static_cast<std::intptr_t>(fd)),
+                                    CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR));
+  map(alias, 8 * mib, imported);
+  const bool reported = broker().up().native.load() == 8 * mib && broker().up().needed.load() == 8 * mib;
+  evict();
+  restore();
+  fill(at, 8 * mib, 8);
+  demand(intact(alias, 8 * mib, 8), "an importer sees what the exporter writes");
+  demand(intact(other, 8 * mib, 7), "other memory moves as before");
+  demand(reported, "exported memory is reported as memory that does not move");
+  demand(is_handle_of(at, handle), "cuMemRetainAllocationHandle answers the handle that was mapped");
+  (void)::close(fd);
+  for (const auto one : {handle, imported, movable}) OK(cuMemRelease(one));
+  for (const CUdeviceptr one : {at, alias, other}) let_go(one, 8 * mib);
+  demand(broker().up().native.load() == 0 && broker().up().needed.load() == 0,
+         "what is unmapped and released is given back");
 }
 
 }  // namespace lull::hazards

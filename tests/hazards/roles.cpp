@@ -1,5 +1,10 @@
 // What the programs beside a case do.
+#include <unistd.h>
+
+#include <atomic>
 #include <cstdio>
+#include <cstdlib>
+#include <thread>
 
 #include "tests/hazards/support.h"
 
@@ -32,10 +37,67 @@ int take_all() {
   return 0;
 }
 
+CUdeviceptr kept = 0;
+
+CUdeviceptr hold(std::size_t bytes) {
+  CUdeviceptr at = 0;
+  OK(cuMemAlloc_v2(&at, bytes));
+  OK(cuMemsetD8_v2(at, 1, bytes));
+  OK(cuCtxSynchronize());
+  return at;
+}
+
+// main() returns while another thread waits at the gate.
+int exit_while_waiting() {
+  const CUcontext current = start();
+  kept = hold(mib);
+  say("ready");
+  await_release();
+  std::atomic<bool> about{false};
+  std::thread([&] {
+    (void)cuCtxSetCurrent(current);
+    about = true;
+    (void)cuMemsetD8_v2(kept, 2, mib);
+  }).detach();
+  return comes_true([&] { return about.load(); }) ? 7 : 1;
+}
+
+// A destructor that runs after the driver has ended: the frees must succeed all the same.
+struct FreesLate {
+  bool armed = false;
+  ~FreesLate() {
+    if (armed && cuMemFree_v2(kept) != CUDA_SUCCESS) ::_exit(1);
+  }
+};
+
+int free_at_exit() {
+  static FreesLate late;  // made before the driver begins, so gone after it has ended
+  (void)start();
+  kept = hold(4 * mib);
+  late.armed = true;
+  say("ready");
+  await_release();
+  return 8;
+}
+
+// An exit handler gives the context back, as NVIDIA's runtime does, while the mover waits for the driver.
+int exit_while_leaving() {
+  (void)start();
+  kept = hold(32 * mib);
+  say("ready");
+  // The driver takes ten seconds over each wait of the mover's (hazards.py).
+  std::atexit([] { (void)cuDevicePrimaryCtxRelease_v2(0); });
+  await_release();
+  return 9;
+}
+
 }  // namespace
 
 int run_role(std::string_view name) {
   if (name == "take-all") return take_all();
+  if (name == "exit-while-waiting") return exit_while_waiting();
+  if (name == "free-at-exit") return free_at_exit();
+  if (name == "exit-while-leaving") return exit_while_leaving();
   return 64;
 }
 
