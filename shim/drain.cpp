@@ -77,11 +77,13 @@ bool mark_legacy_streams() {
   return true;
 }
 
+bool no_capture() { return process::captures_open() == 0; }
+
 // The others are asked, since an event of ours would be work that the program's own query of its stream could meet.
 // The lock keeps them from being destroyed meanwhile.
 bool other_streams_idle() {
   const Locked locked(process::lanes_mutex());
-  if (process::captures_open() > 0) return false;  // to ask a stream that captures would spoil it
+  if (on(Protection::capture_count) && !no_capture()) return false;  // to ask a stream that captures would spoil it
   for (const process::Lane& lane : process::lanes(locked)) {
     const Current current(lane.context);
     if (lane.stream && current && real::cuStreamQuery(lane.stream) == CUDA_ERROR_NOT_READY) return false;
@@ -123,8 +125,6 @@ class Marking {
   Marking(const Marking&) = delete;
   Marking& operator=(const Marking&) = delete;
 };
-
-bool no_capture() { return process::captures_open() == 0; }
 
 }  // namespace
 
