@@ -47,6 +47,7 @@ struct Mapped {
   std::uint64_t bytes;
   int device;
   std::uint64_t handle_types, id;
+  Range reservation;
 };
 
 std::optional<Mapped> find_mapped(CUdeviceptr inside) {
@@ -54,13 +55,26 @@ std::optional<Mapped> find_mapped(CUdeviceptr inside) {
   const Mapping* mapping = mappings::at(locked, inside);
   if (!mapping || !mapping->physical) return std::nullopt;
   const Physical& physical = *mapping->physical;
-  return Mapped{mapping->at, mapping->bytes, physical.properties.location.id,
-                static_cast<std::uint64_t>(physical.properties.requestedHandleTypes), physical.id};
+  const auto reservation = mappings::reservation_at(locked, mapping->at);
+  return Mapped{mapping->at,
+                mapping->bytes,
+                physical.properties.location.id,
+                static_cast<std::uint64_t>(physical.properties.requestedHandleTypes),
+                physical.id,
+                reservation.value_or(mapping->range())};
 }
 
-// RANGE_START and RANGE_SIZE are left to the driver: they tell the reservation, which it knows in any state.
-std::optional<CUresult> own_attribute(const Mapped& m, void* data, CUpointer_attribute attribute) {
+// As the driver would say it of memory that is there. Its range is the reservation.
+std::optional<CUresult> own_attribute(const Mapped& m, void* data, CUpointer_attribute attribute, CUdeviceptr at) {
   switch (attribute) {
+    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE: return answer(data, static_cast<unsigned>(CU_MEMORYTYPE_DEVICE));
+    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER: return answer(data, at);
+    case CU_POINTER_ATTRIBUTE_HOST_POINTER: return CUDA_ERROR_INVALID_VALUE;
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED: return answer(data, 0u);
+    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE: return answer(data, 0);
+    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE: return answer(data, static_cast<CUmemoryPool>(nullptr));
+    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR: return answer(data, static_cast<CUdeviceptr>(m.reservation.at));
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE: return answer(data, static_cast<std::size_t>(m.reservation.bytes));
     case CU_POINTER_ATTRIBUTE_MAPPED: return answer(data, 1);
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: return answer(data, m.device);
     case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES: return answer(data, m.handle_types);
@@ -79,7 +93,7 @@ struct Known {
   explicit operator bool() const { return allocation || mapping; }
   std::optional<CUresult> answer(void* data, CUpointer_attribute attribute, CUdeviceptr at) const {
     if (allocation) return own_attribute(*allocation, data, attribute, at);
-    return mapping ? own_attribute(*mapping, data, attribute) : std::nullopt;
+    return mapping ? own_attribute(*mapping, data, attribute, at) : std::nullopt;
   }
 };
 

@@ -113,7 +113,7 @@ HAZARDS = {
         "`shim/memory.cpp`).",
         [Check("hazard 13: exported*", "export_pins", "an importer sees what the exporter writes"),
          Check("hazard 13: legacy*", "ipc_refusal", "cuIpcGetMemHandle answers NOT_SUPPORTED")],
-        "RDMA, multicast and dma-buf take the same way; hardware that uses them: on a GPU."),
+        "`LULL_IPC=native`: `hazard 13: LULL_IPC ...`. RDMA, multicast and dma-buf take the same way; hardware that uses them: on a GPU."),
     14: Hazard(
         "Children hang or become clients",
         "The gate's private word is wiped in a fork; nothing starts before CUDA is used (`shim/gate.h`).",
@@ -150,8 +150,9 @@ HAZARDS = {
         "`tests/system/killed_test.py`."),
 }
 
-# Cases that hold in both libraries' way, and need surroundings of their own.
+# Cases that hold, and whose failure takes no single protection.
 ALONE = {1: [("hazard 1: no launch*", {"LULL_SIM_QUEUE": "2"})],
+         13: [("hazard 13: LULL_IPC*", {})],
          20: [("hazard 20: exit is not*", {}), ("hazard 20: frees*", {})]}
 
 

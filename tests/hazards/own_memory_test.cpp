@@ -137,6 +137,10 @@ TEST_CASE("hazard 12: memory is created, mapped, opened and asked about while th
   int mapped = 0;
   OK(cuPointerGetAttribute(&mapped, CU_POINTER_ATTRIBUTE_MAPPED, at));
   demand(mapped == 1, "a mapped pointer is said to be mapped");
+  CUdeviceptr start = 0;
+  OK(cuPointerGetAttribute(&start, CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, at + granule));
+  OK(cuPointerGetAttribute(&bytes, CU_POINTER_ATTRIBUTE_RANGE_SIZE, at + granule));
+  demand(start == at && bytes == 3 * granule, "the range of a mapped pointer is its reservation");
   CUmemAllocationProp properties{};
   OK(cuMemGetAllocationPropertiesFromHandle(&properties, handle));
   demand(properties.location.id == 0 && properties.type == CU_MEM_ALLOCATION_TYPE_PINNED,

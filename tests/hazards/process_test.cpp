@@ -70,6 +70,18 @@ TEST_CASE("hazard 3: Python's threads go on while one of them waits at the gate 
   demand(python.wait(20) == 0, "the call comes back with success");
 }
 
+TEST_CASE("hazard 13: LULL_IPC=native makes a process's allocations the driver's own, and legacy IPC work") {
+  demand(::setenv("LULL_IPC", "native", 1) == 0, "the environment can be set");
+  OtherBroker broker;
+  Program program(role("share-by-ipc"), Preload::yes);
+  demand(program.line() == "shared", "cuIpcGetMemHandle succeeds");
+  demand(comes_true([&] { return broker->attached(); }), "the program is managed all the same");
+  demand(broker->up().needed.load() == 0, "nothing of it is counted as what can move");
+  program.release();
+  demand(program.wait(10) == 0, "the program ends well");
+  (void)::unsetenv("LULL_IPC");
+}
+
 TEST_CASE("hazard 14: forked and spawned children do not wait, and no broker hears of them") {
   CUdeviceptr memory = 0;
   demand(context() != nullptr, "the program has a context");

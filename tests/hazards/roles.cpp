@@ -91,6 +91,18 @@ int exit_while_leaving() {
   return 9;
 }
 
+// Gives another process a handle of its memory.
+int share_by_ipc() {
+  (void)start();
+  kept = hold(4 * mib);
+  CUipcMemHandle handle;
+  OK(cuIpcGetMemHandle(&handle, kept));
+  say("shared");
+  await_release();
+  OK(cuMemFree_v2(kept));
+  return 0;
+}
+
 }  // namespace
 
 int run_role(std::string_view name) {
@@ -98,6 +110,7 @@ int run_role(std::string_view name) {
   if (name == "exit-while-waiting") return exit_while_waiting();
   if (name == "free-at-exit") return free_at_exit();
   if (name == "exit-while-leaving") return exit_while_leaving();
+  if (name == "share-by-ipc") return share_by_ipc();
   return 64;
 }
 
