@@ -111,8 +111,8 @@ CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) {
     block.pool->put_back(dptr, block.bytes, Ticket{stream.stream, stream->submitted()});
     return failed;
   }
-  const bool of_graph = end_graph_allocation(dptr);
-  if (!of_graph && !may_be_freed(dptr)) return CUDA_ERROR_INVALID_VALUE;
+  const bool of_graph = is_graph_memory(dptr);
+  if (of_graph ? !end_graph_allocation(dptr) : !may_be_freed(dptr)) return CUDA_ERROR_INVALID_VALUE;
   return submit(*stream, CU_GRAPH_NODE_TYPE_MEM_FREE, [dptr, of_graph](Running& running) {
     running.end_ns = running.ready_ns;
     if (of_graph) return free_graph_memory(dptr);
