@@ -6,6 +6,7 @@
 #include <atomic>
 #include <mutex>
 
+#include "tests/driver/context/context.h"
 #include "tests/driver/faults/faults.h"
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/surface/cost.h"
@@ -58,6 +59,10 @@ CUresult become_initialised(CUresult (*start)()) {
 }
 
 void enter_callback(bool inside) { in_callback = inside; }
+
+CUresult context_error() { return current_context().error; }
+CUresult device_error(CUdevice device) { return device_of(device) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE; }
+CUresult stream_error(CUstream stream) { return find_stream(stream).error; }
 
 PerThreadDefault::PerThreadDefault() : outer_(per_thread_default) { per_thread_default = true; }
 PerThreadDefault::~PerThreadDefault() { per_thread_default = outer_; }

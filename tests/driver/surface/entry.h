@@ -2,6 +2,7 @@
 // callback, an injected fault), make the call, write the journal. The exports themselves are generated.
 #pragma once
 #include <cstdint>
+#include <initializer_list>
 #include <new>
 #include <type_traits>
 
@@ -52,6 +53,21 @@ CUresult run_guarded(F&& f) noexcept {
   } catch (const std::bad_alloc&) {
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
+}
+
+// What an absent feature checks before it says that it is absent, see generate.py.
+CUresult context_error();
+CUresult device_error(CUdevice device);
+CUresult stream_error(CUstream stream);
+template <class T>
+CUresult required(T value) {
+  return value ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+inline CUresult first_error(std::initializer_list<CUresult> results) {
+  for (const CUresult result : results) {
+    if (result != CUDA_SUCCESS) return result;
+  }
+  return CUDA_SUCCESS;
 }
 
 template <class T>
