@@ -7,6 +7,7 @@
 #include "tests/driver/code/launch.h"
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/memory/guard.h"
+#include "tests/driver/managed/managed.h"
 #include "tests/driver/stream/stream.h"
 
 namespace lull::sim {
@@ -127,6 +128,7 @@ CUresult KernelOperation::run(Running& running) const {
   launch.parameters = parameters_.data();
   launch.variable_addresses = module.variable_addresses();
   launch.stop = &running.life.stop;
+  managed_touched_by(running, parameters_.data(), parameters_.size());
   const bool in_turn = running.device.card->begin_compute();
   const std::uint64_t start_ns = now_ns();
   volatile auto outcome = ptx::Outcome::ok;  // volatile: set on one side of a jump, read on the other

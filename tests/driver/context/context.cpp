@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "tests/driver/array/array.h"
 #include "tests/driver/card/settings.h"
 #include "tests/driver/code/module.h"
 #include "tests/driver/graph/exec.h"
@@ -13,6 +14,7 @@
 #include "tests/driver/memory/pool.h"
 #include "tests/driver/registry.h"
 #include "tests/driver/surface/entry.h"
+#include "tests/driver/texture/texture.h"
 
 namespace lull::sim {
 namespace {
@@ -99,6 +101,8 @@ void Context::deactivate() {
   drop_captures_of(*this);
   drop_graphs_of(*this);
   unload_modules_of(*this);
+  drop_textures_of(*this);
+  drop_arrays_of(*this);
   free_memory_of(*this);
   const std::scoped_lock lock(mutex_);
   for (const auto& stream : created_) registry<Stream>().remove(stream.get());

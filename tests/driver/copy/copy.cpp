@@ -2,38 +2,30 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "tests/driver/context/context.h"
 #include "tests/driver/copy/engine_time.h"
+#include "tests/driver/copy/reach.h"
 #include "tests/driver/faults/faults.h"
 #include "tests/driver/graph/graph.h"
-#include "tests/driver/journal/journal_write.h"
+#include "tests/driver/managed/managed.h"
 #include "tests/driver/memory/guard.h"
-#include "tests/driver/memory/memory.h"
 
 namespace lull::sim {
 namespace {
 
-constexpr auto reading = CU_MEM_ACCESS_FLAGS_PROT_READ;
-constexpr auto writing = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+constexpr std::size_t staged_whole_bytes = 64u << 10;
 
 bool from_device(Route route) { return route == Route::to_host || route == Route::within_device; }
 bool to_device(Route route) { return route == Route::to_device || route == Route::within_device; }
 
-Touch classify_side(const Side& side, std::size_t width, std::size_t height, std::size_t depth,
-                    CUmemAccess_flags needed) {
-  const std::size_t last = (depth - 1) * side.slice + (height - 1) * side.pitch + width;
-  return classify(side.address, last, needed);
-}
-
-// Known at the call: an address no device knows, or more bytes than were allocated there.
-bool refused_at_call(Touch touch) { return touch == Touch::unknown || touch == Touch::overrun || touch == Touch::idle; }
-// Known when the engine gets there: nothing is mapped.
-bool faults(Touch touch) { return touch == Touch::illegal || touch == Touch::overrun || touch == Touch::unknown; }
+// Of host memory only what is page-locked is known, and only that it is read-only can be wrong with it.
+bool faults_for(Touch touch, bool on_device) { return on_device ? faults(touch) : touch == Touch::illegal; }
 
 bool sides_fault(const Box& box, Route route) {
-  return (from_device(route) && faults(classify_side(box.from, box.width, box.height, box.depth, reading))) ||
-         (to_device(route) && faults(classify_side(box.to, box.width, box.height, box.depth, writing)));
+  return faults_for(classify_side(box.from, box.width, box.height, box.depth, reading), from_device(route)) ||
+         faults_for(classify_side(box.to, box.width, box.height, box.depth, writing), to_device(route));
 }
 
 void move_bytes(const Box& box) {
@@ -51,24 +43,22 @@ Kind kind_of(Route route) {
   return route == Route::to_host ? Kind::copy_d2h : Kind::copy_d2d;
 }
 
-void note(const Running& running, Kind kind, Span span, std::uintptr_t address, std::size_t bytes, CUresult result) {
-  journal_write({.start_ns = span.start_ns,
-                 .end_ns = span.end_ns,
-                 .pid = 0,
-                 .tid = 0,
-                 .kind = kind,
-                 .function = 0xffff,
-                 .result = result,
-                 .address = address,
-                 .bytes = bytes,
-                 .written_ns = 0,
-                 .device = static_cast<std::uint32_t>(running.device.ordinal),
-                 .stream = running.stream_number});
+std::size_t span_of(const Side& side, const Box& box) {
+  return (box.depth - 1) * side.slice + (box.height - 1) * side.pitch + box.width;
 }
 
+void note_managed(const Box& box, Route route, Device& device) {
+  if (to_device(route)) managed_touched(device, box.to.address, span_of(box.to, box));
+  if (from_device(route)) managed_touched(device, box.from.address, span_of(box.from, box));
+}
+
+bool page_locked(const Side& side, const Box& box) {
+  return classify_side(side, box.width, box.height, box.depth, reading) == Touch::known_host;
+}
+
+// A staging buffer of the driver counts as pageable: the copy is as slow as the program's memory makes it.
 bool pageable(const Box& box, Route route) {
-  return (!from_device(route) && classify(box.from.address, box.width, reading) == Touch::unknown) ||
-         (!to_device(route) && classify(box.to.address, box.width, writing) == Touch::unknown);
+  return (!from_device(route) && !page_locked(box.from, box)) || (!to_device(route) && !page_locked(box.to, box));
 }
 
 CUresult perform(const Box& box, Route route, Running& running) {
@@ -79,6 +69,7 @@ CUresult perform(const Box& box, Route route, Running& running) {
     if (wrong) *reinterpret_cast<std::uint8_t*>(box.to.address + box.width / 2) ^= 0x01;
   });
   const CUresult result = whole ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
+  if (whole) note_managed(box, route, running.device);
   const Span span = engine.wait();
   running.end_ns = span.end_ns;
   if (route != Route::within_host)
@@ -86,45 +77,46 @@ CUresult perform(const Box& box, Route route, Running& running) {
   return result;
 }
 
-template <class T>
-void fill_rows(const Fill& fill) {
-  for (std::size_t y = 0; y < fill.height; ++y) {
-    std::fill_n(reinterpret_cast<T*>(fill.to.address + y * fill.to.pitch), fill.width, static_cast<T>(fill.value));
-  }
+bool staged_whole(const CopyPlan& plan, Wait wait) {
+  if (plan.route != Route::to_device) return false;
+  if (wait == Wait::source_read) return true;
+  return plan.box.bytes() <= staged_whole_bytes && pageable(plan.box, plan.route) &&
+         !sides_fault(plan.box, plan.route);  // the driver looks at its own tables at the call, and stages nothing then
 }
 
-CUresult perform(const Fill& fill, Running& running) {
-  const std::size_t row_bytes = fill.width * fill.element_bytes;
-  const bool there = !faults(classify_side(fill.to, row_bytes, fill.height, 1, writing)) && run_touching_memory([&] {
-    if (fill.element_bytes == 1)
-      fill_rows<std::uint8_t>(fill);
-    else if (fill.element_bytes == 2)
-      fill_rows<std::uint16_t>(fill);
-    else
-      fill_rows<std::uint32_t>(fill);
-  });
-  const CUresult result = there ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
-  const Span span = fill_span(running, row_bytes * fill.height);
-  running.end_ns = span.end_ns;
-  note(running, Kind::memset, span, fill.to.address, row_bytes * fill.height, result);
-  return result;
+bool returns_when_done(const CopyPlan& plan, Wait wait) {
+  if (plan.route == Route::within_device) return wait == Wait::source_read;
+  return wait != Wait::no || plan.route == Route::within_host || pageable(plan.box, plan.route);
+}
+
+// Takes the program's bytes now; the program may change them as soon as the call has returned.
+CUresult queue_staged(Stream& stream, const CopyPlan& plan) {
+  const auto staging = std::make_shared<std::vector<std::byte>>(plan.box.bytes());
+  const Side packed{reinterpret_cast<std::uintptr_t>(staging->data()), plan.box.width,
+                    plan.box.width * plan.box.height};
+  Box into = plan.box, out = plan.box;
+  into.to = out.from = packed;
+  if (!run_touching_memory([&] { move_bytes(into); })) return CUDA_ERROR_INVALID_VALUE;
+  return submit(stream, CU_GRAPH_NODE_TYPE_MEMCPY,
+                [out, route = plan.route, staging](Running& running) { return perform(out, route, running); });
 }
 
 }  // namespace
 
-Route route_between(std::uintptr_t to, std::uintptr_t from) {
-  const auto on_device = [](std::uintptr_t address) {
-    const Touch touch = classify(address, 1, reading);
-    return touch == Touch::device || touch == Touch::illegal || touch == Touch::overrun || touch == Touch::idle;
-  };
-  if (on_device(to)) return on_device(from) ? Route::within_device : Route::to_device;
-  return on_device(from) ? Route::to_host : Route::within_host;
+bool known_to_device(std::uintptr_t address) {
+  const Touch touch = classify(address, 1, reading);
+  return touch == Touch::device || touch == Touch::illegal || touch == Touch::overrun || touch == Touch::idle;
 }
 
 CUresult CopyOperation::run(Running& running) const { return perform(box_, route_, running); }
-CUresult FillOperation::run(Running& running) const { return perform(fill_, running); }
+
+Route route_between(std::uintptr_t to, std::uintptr_t from) {
+  if (known_to_device(to)) return known_to_device(from) ? Route::within_device : Route::to_device;
+  return known_to_device(from) ? Route::to_host : Route::within_host;
+}
 
 CUresult check_copy(const Box& box, Route route) {
+  if (box.bytes() == 0) return CUDA_SUCCESS;
   if (!box.to.address || !box.from.address) return CUDA_ERROR_INVALID_VALUE;
   if (from_device(route) && refused_at_call(classify_side(box.from, box.width, box.height, box.depth, reading)))
     return CUDA_ERROR_INVALID_VALUE;
@@ -133,31 +125,23 @@ CUresult check_copy(const Box& box, Route route) {
   return CUDA_SUCCESS;
 }
 
-CUresult queue_copy(Stream& stream, const Box& box, Route route, Wait wait) {
+CUresult queue_copy(Stream& stream, const CopyPlan& plan, Wait wait) {
   if (wait == Wait::yes) {
     if (const CUresult refused = unsafe_during_capture()) return refused;
   }
-  if (box.bytes() == 0) return CUDA_SUCCESS;
-  if (const CUresult wrong = check_copy(box, route)) return wrong;
+  if (const CUresult refused = check_copy(plan.box, plan.route)) return refused;
+  if (plan.box.bytes() == 0) return CUDA_SUCCESS;
   const bool captures = capture_of(stream) != nullptr;
-  const CUresult failed = submit(stream, std::make_shared<CopyOperation>(box, route));
-  if (failed || captures || (wait == Wait::no && !pageable(box, route))) return failed;
+  if (!captures && staged_whole(plan, wait)) {
+    if (wait == Wait::yes) {
+      if (const CUresult failed = synchronize(stream)) return failed;
+    }
+    return queue_staged(stream, plan);
+  }
+  const CUresult failed = submit(stream, std::make_shared<CopyOperation>(plan.box, plan.route));
+  if (failed || captures || !returns_when_done(plan, wait)) return failed;
   stream.wait_until(stream.submitted());
   return stream.life().sticky();
-}
-
-CUresult check_fill(const Fill& fill) {
-  const std::size_t row_bytes = fill.width * fill.element_bytes;
-  if (fill.to.address % fill.element_bytes || fill.to.pitch % fill.element_bytes) return CUDA_ERROR_INVALID_VALUE;
-  if (fill.height > 1 && fill.to.pitch < row_bytes) return CUDA_ERROR_INVALID_VALUE;
-  const Touch touch = classify_side(fill.to, row_bytes, fill.height, 1, writing);
-  return refused_at_call(touch) ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
-}
-
-CUresult queue_fill(Stream& stream, const Fill& fill) {
-  if (fill.width == 0 || fill.height == 0) return CUDA_SUCCESS;
-  if (const CUresult wrong = check_fill(fill)) return wrong;
-  return submit(stream, std::make_shared<FillOperation>(fill));
 }
 
 }  // namespace lull::sim

@@ -20,7 +20,22 @@ struct Box {
 };
 
 enum class Route { to_device, to_host, within_device, within_host };
-enum class Wait { yes, no };
+struct CopyPlan {
+  Box box;
+  Route route = Route::within_host;
+};
+
+// What a function promises its caller about host memory:
+//                           sync form                        async form
+//   pageable to device      when it is staged                when it is staged
+//   pinned to device        when it is done                  at once
+//   device to pageable      when it is done                  when it is done
+//   device to pinned        when it is done                  at once
+//   host to host            when it is done                  when it is done
+//   device to device        at once                          at once
+// Up to 64 KiB are staged whole, so the copy itself is later than the call; more is staged in turns with its transfer.
+// `source_read` is the async form for sources that live no longer than the call.
+enum class Wait { yes, no, source_read };
 
 class CopyOperation : public Operation {
  public:
@@ -34,14 +49,14 @@ class CopyOperation : public Operation {
   Box box_;
   Route route_;
 };
-// The box that a copy of any kind means; 1 (or 801 for arrays) if it means none.
-CUresult box_of(const CUDA_MEMCPY3D& asked, Box& box, Route& route);
-// What is known to be wrong when a copy is asked for.
-CUresult check_copy(const Box& box, Route route);
 
-// Checks the box, queues the copy, and waits for it if asked to, or if pageable host memory takes part: the driver
-// promises not to touch that after the call. (It moves at the same bandwidth as page-locked memory here.)
-CUresult queue_copy(Stream& stream, const Box& box, Route route, Wait wait);
+// Whether the memory at an address is a device's (unmapped reservations are), and so which way a generic copy goes.
+bool known_to_device(std::uintptr_t address);
+Route route_between(std::uintptr_t to, std::uintptr_t from);
+
+// What is refused at the call; the rest is found when the engine gets there.
+CUresult check_copy(const Box& box, Route route);
+CUresult queue_copy(Stream& stream, const CopyPlan& plan, Wait wait);
 
 struct Fill {
   Side to;
@@ -61,9 +76,7 @@ class FillOperation : public Operation {
   Fill fill_;
 };
 CUresult check_fill(const Fill& fill);
-CUresult queue_fill(Stream& stream, const Fill& fill);
-
-// Whether an address is the device's, and so which way a generic copy goes.
-Route route_between(std::uintptr_t to, std::uintptr_t from);
+// The sync form waits where the memory is pinned or managed; for other device memory it does not.
+CUresult queue_fill(Stream& stream, const Fill& fill, Wait wait);
 
 }  // namespace lull::sim

@@ -7,16 +7,11 @@
 namespace lull::sim::api {
 namespace {
 
-CUresult fill(CUstream hStream, const Fill& what) {
+CUresult fill(CUstream hStream, const Fill& what, Wait wait = Wait::no) {
   const FoundStream stream = find_stream(hStream);
-  return stream ? queue_fill(*stream, what) : stream.error;
+  return stream ? queue_fill(*stream, what, wait) : stream.error;
 }
-
-// The functions without a stream are still asynchronous for device memory, but not allowed beside a capture.
-CUresult fill_default(const Fill& what) {
-  if (const CUresult refused = unsafe_during_capture()) return refused;
-  return fill(nullptr, what);
-}
+CUresult fill_default(const Fill& what) { return fill(nullptr, what, Wait::yes); }
 
 Fill row(CUdeviceptr dst, std::uint32_t value, unsigned element, std::size_t n) {
   return {{dst}, value, element, n, 1};

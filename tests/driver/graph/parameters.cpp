@@ -5,6 +5,7 @@
 
 #include "tests/driver/code/kernel_operation.h"
 #include "tests/driver/context/context.h"
+#include "tests/driver/copy/plan.h"
 #include "tests/driver/registry.h"
 #include "tests/driver/stream/event.h"
 #include "tests/driver/stream/memory_operation.h"
@@ -90,13 +91,12 @@ CUresult make(const CUDA_KERNEL_NODE_PARAMS_v2& p, Made& out) {
 CUresult make(const CopyParameters& p, Made& out) {
   Found context;
   if (const CUresult failed = find_context(p.context, context)) return failed;
-  Box box;
-  Route route{};
+  CopyPlan plan;
   if (!p.copy) return CUDA_ERROR_INVALID_VALUE;
-  if (const CUresult wrong = box_of(*p.copy, box, route)) return wrong;
-  if (box.bytes() == 0) return CUDA_ERROR_INVALID_VALUE;
-  if (const CUresult wrong = check_copy(box, route)) return wrong;
-  out = {std::make_shared<AskedCopy>(box, route, *p.copy), context.context};
+  if (const CUresult wrong = plan_copy(*p.copy, plan)) return wrong;
+  if (plan.box.bytes() == 0) return CUDA_ERROR_INVALID_VALUE;
+  if (const CUresult wrong = check_copy(plan.box, plan.route)) return wrong;
+  out = {std::make_shared<AskedCopy>(plan.box, plan.route, *p.copy), context.context};
   return CUDA_SUCCESS;
 }
 

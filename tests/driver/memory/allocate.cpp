@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "tests/driver/managed/managed.h"
 #include "tests/driver/memory/memory.h"
 #include "tests/driver/memory/pool.h"
 
@@ -86,6 +87,10 @@ void release_entry(std::map<std::uintptr_t, Allocation>::iterator entry) {
   const Allocation allocation = entry->second;
   space().allocations.erase(entry);
   if (allocation.pool) return allocation.pool->put_back(base, allocation.bytes, {});
+  if (allocation.kind == AllocationKind::managed) {
+    forget_managed(base);
+    return space().unreserve(base);
+  }
   if (!allocation.slab) return drop_reservation(base);
   if (allocation.kind == AllocationKind::ipc || allocation.kind == AllocationKind::pool_import)
     return drop_reservation(allocation.slab);
@@ -138,7 +143,7 @@ bool charge_native(Device& device, std::size_t bytes) {
   if (device.card->charge(bytes)) return true;
   const std::scoped_lock lock(space().mutex);
   give_back_idle(device);
-  return device.card->charge(bytes);
+  return device.card->charge(bytes) || (managed_gives_way(device, bytes) && device.card->charge(bytes));
 }
 
 void free_memory_of(Context& context) {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "tests/driver/card/settings.h"
+#include "tests/driver/managed/managed.h"
 #include "tests/driver/memory/pool.h"
 
 namespace lull::sim {
@@ -42,7 +43,9 @@ std::shared_ptr<Physical> Physical::take(Device& device, std::size_t bytes) {
   auto physical = std::make_shared<Physical>(device, bytes);
   if (!device.card->take(bytes, physical->extents)) {
     give_back_idle(device);
-    if (!device.card->take(bytes, physical->extents)) return nullptr;
+    if (!device.card->take(bytes, physical->extents) &&
+        !(managed_gives_way(device, bytes) && device.card->take(bytes, physical->extents)))
+      return nullptr;
   }
   if (settings().poison) {
     for (const Extent& e : physical->extents) std::memset(device.card->granule(e.first), 0xCB, e.count * granule_bytes);
@@ -175,14 +178,20 @@ bool inside_one(Map& ranges, std::uintptr_t address, std::size_t bytes) {
   return found != ranges.end() && bytes <= found->second.bytes - (address - found->first);
 }
 
+Touch classify_host(Space& all, std::uintptr_t address, std::size_t bytes, CUmemAccess_flags needed) {
+  if (!inside_one(all.host, address, bytes)) return Touch::unknown;
+  const HostRange& host = Space::containing(all.host, address)->second;
+  const bool read_only = host.kind == HostKind::registered && (host.flags & CU_MEMHOSTREGISTER_READ_ONLY);
+  return read_only && needed == CU_MEM_ACCESS_FLAGS_PROT_READWRITE ? Touch::illegal : Touch::known_host;
+}
+
 }  // namespace
 
 Touch classify(std::uintptr_t address, std::size_t bytes, CUmemAccess_flags needed) {
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   const auto reserved = Space::containing(all.reservations, address);
-  if (reserved == all.reservations.end())
-    return inside_one(all.host, address, bytes) ? Touch::known_host : Touch::unknown;
+  if (reserved == all.reservations.end()) return classify_host(all, address, bytes, needed);
   if (reserved->second.holds == Holds::program)
     return mapped_for(all, address, bytes, needed) ? Touch::device : Touch::illegal;
   if (inside_one(all.allocations, address, bytes)) return Touch::device;

@@ -53,7 +53,7 @@ struct MappedRange {
 };
 
 // ipc and pool_import: of another process, opened here.
-enum class AllocationKind { device, managed, pool, graph, code, ipc, pool_import };
+enum class AllocationKind { device, managed, pool, graph, code, array, ipc, pool_import };
 class Pool;
 
 // What cuMemAlloc and its like returned.

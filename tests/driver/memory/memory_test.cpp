@@ -90,20 +90,6 @@ TEST_CASE("stream-ordered memory is freed in the order of its stream") {
   CHECK_EQ(free_bytes(), free_at_first);
 }
 
-TEST_CASE("managed memory is charged to the device and reached from both sides") {
-  const TestContext context;
-  const std::size_t free_at_first = free_bytes();
-  CUdeviceptr d = 0;
-  OK(cuMemAllocManaged(&d, granule, CU_MEM_ATTACH_GLOBAL));
-  CHECK_EQ(free_bytes(), free_at_first - granule);
-  auto* words = reinterpret_cast<std::uint32_t*>(d);
-  words[0] = 41;
-  std::uint32_t n = 1;
-  OK(launch(kernel("add_one"), 1, nullptr, {&d, &n}));
-  OK(cuCtxSynchronize());
-  CHECK_EQ(words[0], 42);
-}
-
 TEST_CASE("module variables have their initial values, and a CUkernel launches like a CUfunction") {
   const TestContext context;
   const char* text =
