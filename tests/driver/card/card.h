@@ -99,6 +99,8 @@ class Card {
   // it, as the time slices of a GPU would let them.
   bool begin_compute();  // false: beside somebody else, no end_compute
   void end_compute();
+  bool compute_is_wanted() const;  // by another process
+  void renew_compute();            // the holder lives, and has just seen that nobody waits
 
  private:
   Card() = default;

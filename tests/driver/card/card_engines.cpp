@@ -60,6 +60,13 @@ bool Card::begin_compute() {
   return true;
 }
 
+bool Card::compute_is_wanted() const {
+  const std::uint32_t waiter = file_->compute.waiter.load(std::memory_order_relaxed);
+  return waiter != 0 && waiter != slot_ + 1;
+}
+
+void Card::renew_compute() { file_->compute.since_ns.store(now_ns(), std::memory_order_relaxed); }
+
 void Card::end_compute() {
   const std::uint64_t since = file_->compute.since_ns.load(std::memory_order_relaxed), now = now_ns();
   if (now > since) file_->compute.busy_ns.fetch_add(now - since, std::memory_order_relaxed);

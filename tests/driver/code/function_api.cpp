@@ -105,44 +105,4 @@ CUresult cuFuncLoad(CUfunction f) {
   return find_function(f, *context, function);
 }
 
-CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction f, int blockSize, size_t dynamicShared) {
-  const ptx::Kernel* kernel = find_kernel(f);
-  if (!kernel) return CUDA_ERROR_INVALID_HANDLE;
-  if (!blocks || blockSize <= 0) return CUDA_ERROR_INVALID_VALUE;
-  const bool fits = static_cast<unsigned>(blockSize) <= kernel->max_threads &&
-                    kernel->shared_bytes + dynamicShared <= largest_shared_bytes;
-  *blocks = fits ? 1 : 0;
-  return CUDA_SUCCESS;
-}
-CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, CUfunction f, int blockSize, size_t shared,
-                                                              unsigned) {
-  return api::cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks, f, blockSize, shared);
-}
-
-CUresult cuOccupancyMaxPotentialBlockSize(int* grid, int* block, CUfunction f, CUoccupancyB2DSize sharedOf,
-                                          size_t shared, int limit) {
-  const ptx::Kernel* kernel = find_kernel(f);
-  if (!kernel) return CUDA_ERROR_INVALID_HANDLE;
-  if (!grid || !block) return CUDA_ERROR_INVALID_VALUE;
-  int size = static_cast<int>(kernel->max_threads);
-  if (limit > 0) size = std::min(size, limit);
-  while (sharedOf && size > 32 && kernel->shared_bytes + sharedOf(size) > largest_shared_bytes) size -= 32;
-  if (!sharedOf && kernel->shared_bytes + shared > largest_shared_bytes) return CUDA_ERROR_INVALID_VALUE;
-  *block = size;
-  *grid = 1;
-  return CUDA_SUCCESS;
-}
-CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int* grid, int* block, CUfunction f, CUoccupancyB2DSize sharedOf,
-                                                   size_t shared, int limit, unsigned) {
-  return api::cuOccupancyMaxPotentialBlockSize(grid, block, f, sharedOf, shared, limit);
-}
-
-CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t* bytes, CUfunction f, int numBlocks, int) {
-  const ptx::Kernel* kernel = find_kernel(f);
-  if (!kernel) return CUDA_ERROR_INVALID_HANDLE;
-  if (!bytes || numBlocks != 1) return CUDA_ERROR_INVALID_VALUE;
-  *bytes = largest_shared_bytes - std::min(largest_shared_bytes, kernel->shared_bytes);
-  return CUDA_SUCCESS;
-}
-
 }  // namespace lull::sim::api

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tests/driver/code/compute_turn.h"
 #include "tests/driver/code/launch.h"
+#include "tests/driver/code/occupancy.h"
 #include "tests/driver/journal/journal_write.h"
-#include "tests/driver/memory/guard.h"
 #include "tests/driver/managed/managed.h"
+#include "tests/driver/memory/guard.h"
 #include "tests/driver/stream/stream.h"
 
 namespace lull::sim {
@@ -39,9 +41,9 @@ std::uint64_t threads_of(const LaunchShape& shape) {
 
 }  // namespace
 
-KernelOperation::KernelOperation(std::shared_ptr<Function> function, const LaunchShape& shape,
+KernelOperation::KernelOperation(std::shared_ptr<Function> function, const Device& device, const LaunchShape& shape,
                                  LaunchAttributes attributes)
-    : function_(std::move(function)), shape_(shape), attributes_(std::move(attributes)) {}
+    : function_(std::move(function)), device_(device), shape_(shape), attributes_(std::move(attributes)) {}
 
 bool KernelOperation::cooperative() const {
   const auto found = attributes_.find(CU_LAUNCH_ATTRIBUTE_COOPERATIVE);
@@ -60,8 +62,9 @@ CUresult KernelOperation::check() const {
   const auto asked = static_cast<std::size_t>(function_->dynamic_shared_limit.load());
   const std::size_t limit = std::max(usual_shared_bytes, std::min(largest_shared_bytes, kernel.shared_bytes + asked));
   if (kernel.shared_bytes + shape_.shared > limit) return CUDA_ERROR_INVALID_VALUE;
-  // Blocks run one after another, so blocks that wait for each other cannot be resident together.
-  return cooperative() && blocks_of(shape_) > 1 ? CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE : CUDA_SUCCESS;
+  if (!cooperative()) return CUDA_SUCCESS;
+  const std::uint64_t resident = resident_blocks(kernel, device_.ordinal, threads_of(shape_), shape_.shared);
+  return blocks_of(shape_) > resident ? CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE : CUDA_SUCCESS;
 }
 
 CUresult KernelOperation::pack(void** params, void** extra) {
@@ -104,7 +107,8 @@ CUresult KernelOperation::make(CUfunction function, const LaunchShape& shape, La
   for (const auto& [id, value] : attributes) {
     if (const CUresult wrong = check_attribute(id, value)) return wrong;
   }
-  const std::shared_ptr<KernelOperation> made(new KernelOperation(std::move(found), shape, std::move(attributes)));
+  const std::shared_ptr<KernelOperation> made(
+      new KernelOperation(std::move(found), context.device(), shape, std::move(attributes)));
   if (const CUresult wrong = made->check()) return wrong;
   if (const CUresult wrong = made->pack(params, extra)) return wrong;
   out = made;
@@ -112,7 +116,7 @@ CUresult KernelOperation::make(CUfunction function, const LaunchShape& shape, La
 }
 
 CUresult KernelOperation::with(LaunchAttributes attributes, std::shared_ptr<const KernelOperation>& out) const {
-  const std::shared_ptr<KernelOperation> made(new KernelOperation(function_, shape_, std::move(attributes)));
+  const std::shared_ptr<KernelOperation> made(new KernelOperation(function_, device_, shape_, std::move(attributes)));
   if (const CUresult wrong = made->check()) return wrong;
   if (const CUresult wrong = made->pack(params(), extra())) return wrong;
   out = made;
@@ -129,26 +133,32 @@ CUresult KernelOperation::run(Running& running) const {
   launch.variable_addresses = module.variable_addresses();
   launch.stop = &running.life.stop;
   managed_touched_by(running, parameters_.data(), parameters_.size());
-  const bool in_turn = running.device.card->begin_compute();
-  const std::uint64_t start_ns = now_ns();
+  launch.cooperative = cooperative();
+  const auto note = [&](Kind kind, std::uint64_t start_ns, std::uint64_t end_ns, CUresult result) {
+    journal_write({.start_ns = start_ns,
+                   .end_ns = end_ns,
+                   .pid = 0,
+                   .tid = 0,
+                   .kind = kind,
+                   .function = 0xffff,
+                   .result = result,
+                   .address = reinterpret_cast<std::uintptr_t>(function_.get()),
+                   .bytes = blocks_of(shape_) * threads_of(shape_),
+                   .written_ns = 0,
+                   .device = static_cast<std::uint32_t>(running.device.ordinal),
+                   .stream = running.stream_number});
+  };
+  ComputeTurn turn(running.device, running.priority, running.life, [&](std::uint64_t start_ns, std::uint64_t end_ns) {
+    note(Kind::slice, start_ns, end_ns, CUDA_SUCCESS);
+  });
+  launch.breathe = [](void* of) { static_cast<ComputeTurn*>(of)->breathe(); };
+  launch.breather = &turn;
   volatile auto outcome = ptx::Outcome::ok;  // volatile: set on one side of a jump, read on the other
   const bool memory_there =
       run_touching_memory([&] { outcome = ptx::run(module.parsed(), *function_->kernel, launch); });
-  running.end_ns = now_ns();
-  if (in_turn) running.device.card->end_compute();
+  running.end_ns = turn.end();
   const CUresult result = memory_there ? result_of(outcome, running.life) : CUDA_ERROR_ILLEGAL_ADDRESS;
-  journal_write({.start_ns = start_ns,
-                 .end_ns = running.end_ns,
-                 .pid = 0,
-                 .tid = 0,
-                 .kind = Kind::kernel,
-                 .function = 0xffff,
-                 .result = result,
-                 .address = reinterpret_cast<std::uintptr_t>(function_.get()),
-                 .bytes = blocks_of(shape_) * threads_of(shape_),
-                 .written_ns = 0,
-                 .device = static_cast<std::uint32_t>(running.device.ordinal),
-                 .stream = running.stream_number});
+  note(Kind::kernel, turn.began_ns(), running.end_ns, result);
   return result;
 }
 

@@ -36,11 +36,13 @@ class KernelOperation : public Operation {
   CUresult with(LaunchAttributes attributes, std::shared_ptr<const KernelOperation>& out) const;
 
  private:
-  KernelOperation(std::shared_ptr<Function> function, const LaunchShape& shape, LaunchAttributes attributes);
+  KernelOperation(std::shared_ptr<Function> function, const Device& device, const LaunchShape& shape,
+                  LaunchAttributes attributes);
   CUresult check() const;
   CUresult pack(void** params, void** extra);
 
   std::shared_ptr<Function> function_;
+  const Device& device_;
   LaunchShape shape_;
   LaunchAttributes attributes_;
   std::vector<std::byte> parameters_;

@@ -13,7 +13,7 @@ CUresult launch(CUfunction f, const LaunchShape& shape, LaunchAttributes attribu
   const auto context = stream->context();
   if (!context) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
   // A captured kernel keeps the priority of its stream, for graphs that go by the priorities of their nodes.
-  if (capture_of(*stream)) {
+  if (capture_of(*stream) && !attributes.contains(CU_LAUNCH_ATTRIBUTE_PRIORITY)) {
     CUlaunchAttributeValue priority{};
     priority.priority = stream->priority();
     attributes.emplace(CU_LAUNCH_ATTRIBUTE_PRIORITY, priority);
@@ -48,6 +48,15 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig* c, CUfunction f, void** params, 
   LaunchAttributes attributes;
   for (unsigned i = 0; i < c->numAttrs; ++i) attributes[c->attrs[i].id] = c->attrs[i].value;
   return launch(f, shape, std::move(attributes), c->hStream, params, extra);
+}
+
+// One launch on each of several devices. This card's attributes say that it cannot; a list that makes no sense is told.
+CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS* launches, unsigned numDevices, unsigned flags) {
+  constexpr unsigned known = CUDA_COOPERATIVE_LAUNCH_MULTI_DEVICE_NO_PRE_LAUNCH_SYNC |
+                             CUDA_COOPERATIVE_LAUNCH_MULTI_DEVICE_NO_POST_LAUNCH_SYNC;
+  if (!launches || numDevices == 0 || numDevices > devices().size() || (flags & ~known))
+    return CUDA_ERROR_INVALID_VALUE;
+  return CUDA_ERROR_NOT_SUPPORTED;
 }
 
 }  // namespace lull::sim::api

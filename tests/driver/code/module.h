@@ -17,10 +17,20 @@ namespace lull::sim {
 
 class CodeModule;
 
+// What cuFuncSetBlockShape, cuParamSet* and their like have set for cuLaunch.
+struct OldStyleLaunch {
+  std::mutex mutex;
+  std::array<int, 3> block{1, 1, 1};
+  unsigned shared = 0;
+  std::size_t parameter_bytes = 0;
+  std::vector<std::byte> parameters;  // at least so many
+};
+
 struct Function {
   std::shared_ptr<CodeModule> module;
   const ptx::Kernel* kernel;
   std::atomic<int> dynamic_shared_limit{48 << 10};
+  OldStyleLaunch old_style;
 };
 
 // Parsed code in a context: its native memory is charged, its variables have addresses.

@@ -83,6 +83,10 @@ void Context::stop_work() {
   const std::uint64_t drained_by = now_ns() + drain_ns;
   for (const auto& stream : all) stream->wait_until(stream->submitted(), drained_by);
   life()->stop = true;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (marker_) marker_->wake();
+  }
   const std::uint64_t stopped_by = now_ns() + stop_ns;
   for (const auto& stream : all) {
     stream->wake();
@@ -109,6 +113,9 @@ void Context::deactivate() {
   created_.clear();
   of_threads_.clear();
   legacy_.reset();
+  if (marker_) marker_->close();
+  marker_.reset();
+  awaited_.clear();
   device_.card->refund(settings().context_bytes);
 }
 
@@ -143,6 +150,8 @@ std::shared_ptr<Stream> Context::create_stream(Stream::Kind kind, int priority) 
   auto made = std::make_shared<Stream>(shared_from_this(), kind, priority);
   registry<Stream>().add(made);
   const std::scoped_lock lock(mutex_);
+  std::erase_if(awaited_, [](const auto& event) { return event->over(); });
+  for (const auto& event : awaited_) (void)made->push(event, {});
   std::erase_if(created_, [](const auto& s) { return !registry<Stream>().find(s.get()) && s->idle(); });
   created_.push_back(made);
   return made;
@@ -169,6 +178,34 @@ CUresult Context::synchronize() {
   }
   trim_pools_at_synchronisation();
   return error();
+}
+
+CUresult Context::record(const EventPtr& event) {
+  std::vector<Ticket> behind;
+  for (const auto& stream : streams()) behind.push_back({stream, stream->submitted()});
+  auto mark = std::make_shared<Mark>(life());
+  auto marker = std::make_shared<Stream>(shared_from_this(), Stream::Kind::non_blocking, 0);
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!marker_) marker_ = marker;
+    marker = marker_;
+  }
+  const std::scoped_lock lock(event->mutex);
+  (void)marker->push(std::make_shared<RecordOperation>(event, mark), std::move(behind));
+  event->mark = std::move(mark);
+  event->captured_in.reset();
+  return CUDA_SUCCESS;
+}
+
+CUresult Context::await(std::shared_ptr<const AwaitOperation> event) {
+  (void)legacy_stream();  // it is there from now on, if it was not
+  for (const auto& stream : streams()) {
+    stream->wait_for_room();
+    (void)stream->push(event, {});
+  }
+  const std::scoped_lock lock(mutex_);
+  awaited_.push_back(std::move(event));
+  return CUDA_SUCCESS;
 }
 
 }  // namespace lull::sim

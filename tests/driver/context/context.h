@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/driver/card/card.h"
+#include "tests/driver/stream/event.h"
 #include "tests/driver/stream/stream.h"
 
 namespace lull::sim {
@@ -46,6 +47,10 @@ class Context : public std::enable_shared_from_this<Context> {
   std::vector<std::shared_ptr<Stream>> streams() const;
   CUresult synchronize();
 
+  // cuCtxRecordEvent and WaitEvent: behind everything that its streams have been given; in front of all they will be.
+  CUresult record(const EventPtr& event);
+  CUresult await(std::shared_ptr<const AwaitOperation> event);
+
   std::mutex order;  // held while work on legacy or blocking streams takes its tickets
   unsigned flags = 0;
   std::array<std::size_t, CU_LIMIT_MAX> limits{};
@@ -64,6 +69,8 @@ class Context : public std::enable_shared_from_this<Context> {
   std::shared_ptr<Stream> legacy_;
   std::map<int, std::shared_ptr<Stream>> of_threads_;
   std::vector<std::shared_ptr<Stream>> created_;
+  std::shared_ptr<Stream> marker_;  // reaches the marks of record(); no stream of the program
+  std::vector<std::shared_ptr<const AwaitOperation>> awaited_;  // that new streams wait for, too
 };
 
 // The calling thread's current context, usable; or why there is none.

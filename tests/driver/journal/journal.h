@@ -24,6 +24,7 @@ enum class Kind : std::uint16_t {
   kernel = 5,    // the compute engine: `address` is the CUfunction, `bytes` the number of threads
   memset = 6,
   mark = 7,  // written by a test, see mark_journal: `result` is its number
+  slice = 8,  // the compute engine: a part of a kernel between giving way to others
 };
 
 struct Record {

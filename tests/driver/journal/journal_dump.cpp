@@ -16,7 +16,7 @@ constexpr const char* columns =
     "# pid tid      who\n"
     "# device       number of the card (engines)\n"
     "# stream       number of the stream in its process (engines)\n"
-    "# kind         call, copy_h2d, copy_d2h, copy_d2d, memset, kernel, mark\n"
+    "# kind         call, copy_h2d, copy_d2h, copy_d2d, memset, kernel, slice, mark\n"
     "# result       CUresult; a mark's number\n"
     "# address      of the device; of a call what its function is about; of a kernel its CUfunction\n"
     "# bytes        moved, filled, or asked for; of a kernel its threads\n"

@@ -320,6 +320,7 @@ void Block::release_barriers() {
 }
 
 Outcome Block::check_bounds() const {
+  if (launch_.breathe != nullptr) launch_.breathe(launch_.breather);
   if (launch_.stop != nullptr && launch_.stop->load(std::memory_order_relaxed)) return Outcome::stopped;
   if (launch_.instruction_budget != 0 && executed > launch_.instruction_budget) return Outcome::budget_exceeded;
   return Outcome::ok;

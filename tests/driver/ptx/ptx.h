@@ -122,6 +122,8 @@ struct Launch {
   const std::byte* parameters = nullptr;           // Kernel::parameter_bytes of them; null only if there are none
   std::span<std::byte* const> variable_addresses;  // one for each of Module::variables, in that order
   const std::atomic<bool>* stop = nullptr;         // seen within about a millisecond; null: never stops
+  void (*breathe)(void*) = nullptr;                // called with `breather` as often as `stop` is looked at
+  void* breather = nullptr;
   std::uint64_t instruction_budget = 0;            // thread instructions; 0 = no bound
   std::uint64_t* executed = nullptr;               // receives the thread instructions executed, if not null
 };

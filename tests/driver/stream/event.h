@@ -63,6 +63,7 @@ class AwaitOperation : public Operation {
   CUresult run(Running&) const override;
   OperationPtr for_launch() const override;
   const EventPtr& event() const { return event_; }
+  bool over() const { return !mark_ || mark_->reached(); }
 
  private:
   EventPtr event_;

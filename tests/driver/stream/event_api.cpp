@@ -135,5 +135,31 @@ CUresult cuEventElapsedTime_v2(float* milliseconds, CUevent hStart, CUevent hEnd
   return CUDA_SUCCESS;
 }
 
+CUresult cuCtxRecordEvent(CUcontext hCtx, CUevent hEvent) {
+  const auto context = registry<Context>().find(hCtx);
+  const auto event = registry<Event>().find(hEvent);
+  if (!context) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!event || event->context.lock() != context) return CUDA_ERROR_INVALID_HANDLE;
+  if (const CUresult error = context->error()) return error;
+  for (const auto& stream : context->streams()) {
+    if (capture_of(*stream)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+  }
+  return context->record(event);
+}
+
+CUresult cuCtxWaitEvent(CUcontext hCtx, CUevent hEvent) {
+  const auto context = registry<Context>().find(hCtx);
+  const auto event = registry<Event>().find(hEvent);
+  if (!context) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!event) return CUDA_ERROR_INVALID_HANDLE;
+  if (const CUresult error = context->error()) return error;
+  const State state = state_of(*event);
+  if (state.captured_in) return captured_event(state);
+  for (const auto& stream : context->streams()) {
+    if (capture_of(*stream)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+  }
+  return state.mark ? context->await(std::make_shared<AwaitOperation>(event, state.mark)) : CUDA_SUCCESS;
+}
+
 }  // namespace api
 }  // namespace lull::sim

@@ -76,6 +76,25 @@ bool Stream::wait_until(std::uint64_t number, std::uint64_t limit_ns) const {
   return true;
 }
 
+Stream::Attributes Stream::attributes() const {
+  const std::scoped_lock lock(mutex_);
+  return attributes_;
+}
+
+CUstreamAttrValue Stream::attribute(CUstreamAttrID id) const {
+  const std::scoped_lock lock(mutex_);
+  const auto found = attributes_.find(id);
+  CUstreamAttrValue value{};
+  if (id == CU_STREAM_ATTRIBUTE_PRIORITY) value.priority = priority_;
+  if (id == CU_STREAM_ATTRIBUTE_SYNCHRONIZATION_POLICY) value.syncPolicy = CU_SYNC_POLICY_AUTO;
+  return found == attributes_.end() ? value : found->second;
+}
+
+void Stream::set_attribute(CUstreamAttrID id, const CUstreamAttrValue& value) {
+  const std::scoped_lock lock(mutex_);
+  attributes_[id] = value;
+}
+
 void Stream::close() {
   const std::scoped_lock lock(mutex_);
   closed_ = true;

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -44,6 +45,11 @@ class Stream : public std::enable_shared_from_this<Stream> {
   void close();  // the thread ends when its queue is empty
   void wake();   // life().stop has been set
 
+  using Attributes = std::map<CUstreamAttrID, CUstreamAttrValue>;
+  Attributes attributes() const;  // that were set
+  CUstreamAttrValue attribute(CUstreamAttrID id) const;
+  void set_attribute(CUstreamAttrID id, const CUstreamAttrValue& value);
+
   std::shared_ptr<Capture> capture;  // guarded by graph_mutex(), see capture.h
 
  private:
@@ -68,6 +74,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
   std::deque<Entry> queue_;
   std::uint64_t submitted_ = 0, completed_ = 0;
   std::atomic<std::uint64_t> modelled_end_ns_{0};
+  Attributes attributes_;
   bool has_thread_ = false, closed_ = false;
 };
 

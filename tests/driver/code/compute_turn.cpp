@@ -1,0 +1,97 @@
+#include "tests/driver/code/compute_turn.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <list>
+#include <map>
+#include <mutex>
+
+#include "tests/driver/card/clock.h"
+#include "tests/driver/context/context.h"
+
+namespace lull::sim {
+namespace {
+
+constexpr std::uint64_t patience_ns = 20'000'000;  // who has waited for longer goes first, whatever its priority
+constexpr auto look_again = std::chrono::milliseconds(20);
+
+struct Waiter {
+  int priority;
+  std::uint64_t since_ns;
+};
+
+// The kernels of this process that want one card's engine.
+struct Line {
+  std::mutex mutex;
+  std::condition_variable moved;
+  std::list<Waiter> waiting;  // in the order they came
+  bool taken = false;
+};
+
+Line& line_of(const Device& device) {
+  static auto& mutex = *new std::mutex;
+  static auto& all = *new std::map<const Device*, Line>;
+  const std::scoped_lock lock(mutex);
+  return all[&device];
+}
+
+std::list<Waiter>::const_iterator first_of(const std::list<Waiter>& waiting) {
+  const std::uint64_t now = now_ns();
+  const auto rank = [&](const Waiter& w) { return now - w.since_ns > patience_ns ? INT32_MIN : w.priority; };
+  return std::ranges::min_element(waiting, std::less<>{}, rank);  // of equals the first that came
+}
+
+}  // namespace
+
+ComputeTurn::ComputeTurn(Device& device, int priority, const Life& life, Slice over)
+    : device_(device), priority_(priority), life_(life), over_(std::move(over)) {
+  take();
+  began_ns_ = slice_ns_;
+}
+
+void ComputeTurn::take() {
+  Line& line = line_of(device_);
+  {
+    std::unique_lock lock(line.mutex);
+    const auto me = line.waiting.insert(line.waiting.end(), {priority_, now_ns()});
+    while (!life_.stop && (line.taken || first_of(line.waiting) != me)) line.moved.wait_for(lock, look_again);
+    line.waiting.erase(me);
+    alone_ = !line.taken;  // not so if the context stopped meanwhile
+    line.taken = true;
+  }
+  in_turn_ = alone_ && device_.card->begin_compute();
+  slice_ns_ = now_ns();
+}
+
+void ComputeTurn::give() {
+  ended_ns_ = now_ns();
+  over_(slice_ns_, ended_ns_);
+  if (in_turn_) device_.card->end_compute();
+  Line& line = line_of(device_);
+  const std::scoped_lock lock(line.mutex);
+  if (alone_) line.taken = false;
+  alone_ = in_turn_ = false;
+  line.moved.notify_all();
+}
+
+void ComputeTurn::breathe() {
+  const std::uint64_t now = now_ns();
+  if (now - slice_ns_ < compute_slice_ns || life_.stop) return;
+  Line& line = line_of(device_);
+  bool wanted = !in_turn_ || device_.card->compute_is_wanted();
+  {
+    const std::scoped_lock lock(line.mutex);
+    wanted = wanted || !line.waiting.empty();
+  }
+  if (!wanted) return device_.card->renew_compute();
+  give();
+  take();
+}
+
+std::uint64_t ComputeTurn::end() {
+  if (alone_ || in_turn_ || ended_ns_ < slice_ns_) give();
+  return ended_ns_;
+}
+
+}  // namespace lull::sim
