@@ -18,12 +18,12 @@ unsigned run_and_read(CUmodule module, const char* name) {
   CUfunction function = nullptr;
   OK(cuModuleGetFunction(&function, module, name));
   CUdeviceptr to = 0;
-  OK(cuMemAlloc(&to, 4));
+  OK(cuMemAlloc_v2(&to, 4));
   void* parameters[] = {&to};
   OK(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, nullptr, parameters, nullptr));
   unsigned out = 0;
-  OK(cuMemcpyDtoH(&out, to, 4));
-  OK(cuMemFree(to));
+  OK(cuMemcpyDtoH_v2(&out, to, 4));
+  OK(cuMemFree_v2(to));
   return out;
 }
 
@@ -134,14 +134,14 @@ const std::string kUser = std::string(kHeader) +
 const std::string kMaker = std::string(kHeader) + ".visible .func (.reg .u32 r) answer() { mov.u32 r, 42; ret; }\n";
 
 CUresult add(CUlinkState state, const std::string& text) {
-  return cuLinkAddData(state, CU_JIT_INPUT_PTX, const_cast<char*>(text.c_str()), text.size() + 1, "text", 0, nullptr,
-                       nullptr);
+  return cuLinkAddData_v2(state, CU_JIT_INPUT_PTX, const_cast<char*>(text.c_str()), text.size() + 1, "text", 0, nullptr,
+                          nullptr);
 }
 
 TEST_CASE("cuLinkComplete links PTX inputs that use each other, and what it returns loads") {
   const TestContext context;
   CUlinkState state = nullptr;
-  OK(cuLinkCreate(0, nullptr, nullptr, &state));
+  OK(cuLinkCreate_v2(0, nullptr, nullptr, &state));
   OK(add(state, kUser));
   OK(add(state, kMaker));
   void* cubin = nullptr;
@@ -160,12 +160,12 @@ TEST_CASE("a link names what is missing, wrong inputs and wrong handles") {
   const TestContext context;
   Options jit;
   CUlinkState state = nullptr;
-  OK(cuLinkCreate(2, jit.options.data(), jit.values.data(), &state));
+  OK(cuLinkCreate_v2(2, jit.options.data(), jit.values.data(), &state));
   CHECK_EQ(add(state, "nonsense"), CUDA_ERROR_INVALID_PTX);
-  CHECK_EQ(cuLinkAddFile(state, CU_JIT_INPUT_PTX, "/no/such/file", 0, nullptr, nullptr), CUDA_ERROR_FILE_NOT_FOUND);
-  CHECK_EQ(cuLinkAddData(state, CU_JIT_INPUT_NVVM, jit.log.data(), 4, nullptr, 0, nullptr, nullptr),
+  CHECK_EQ(cuLinkAddFile_v2(state, CU_JIT_INPUT_PTX, "/no/such/file", 0, nullptr, nullptr), CUDA_ERROR_FILE_NOT_FOUND);
+  CHECK_EQ(cuLinkAddData_v2(state, CU_JIT_INPUT_NVVM, jit.log.data(), 4, nullptr, 0, nullptr, nullptr),
            CUDA_ERROR_INVALID_VALUE);
-  CHECK_EQ(cuLinkAddData(state, CU_JIT_INPUT_OBJECT, jit.log.data(), 4, nullptr, 0, nullptr, nullptr),
+  CHECK_EQ(cuLinkAddData_v2(state, CU_JIT_INPUT_OBJECT, jit.log.data(), 4, nullptr, 0, nullptr, nullptr),
            CUDA_ERROR_NO_BINARY_FOR_GPU);
   OK(add(state, kUser));
   void* cubin = nullptr;
@@ -205,10 +205,10 @@ TEST_CASE("a variable that starts with the address of another has it in device m
   CUmodule module = nullptr;
   OK(cuModuleLoadData(&module, text.c_str()));
   CUdeviceptr words = 0, where = 0;
-  OK(cuModuleGetGlobal(&words, nullptr, module, "words"));
-  OK(cuModuleGetGlobal(&where, nullptr, module, "where"));
+  OK(cuModuleGetGlobal_v2(&words, nullptr, module, "words"));
+  OK(cuModuleGetGlobal_v2(&where, nullptr, module, "where"));
   CUdeviceptr held = 0;
-  OK(cuMemcpyDtoH(&held, where, sizeof held));
+  OK(cuMemcpyDtoH_v2(&held, where, sizeof held));
   CHECK_EQ(held, words + 8);
   OK(cuModuleUnload(module));
 }
