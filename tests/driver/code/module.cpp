@@ -9,25 +9,6 @@
 
 namespace lull::sim {
 
-CUresult parse_image(std::string_view image, std::shared_ptr<const ptx::Module>& out, std::string& log) {
-  // Machine code (ELF) and fat binaries begin with these bytes; the simulated processor reads PTX text only.
-  const bool binary = image.starts_with(
-                          "\x7f"
-                          "ELF") ||
-                      image.starts_with("\xb1\x43\x62\x46") || image.starts_with("\x50\xed\x55\xba");
-  if (binary) {
-    log = "the simulated GPU runs PTX text only";
-    return CUDA_ERROR_NO_BINARY_FOR_GPU;
-  }
-  auto parsed = ptx::parse(image);
-  if (const auto* error = std::get_if<ptx::Error>(&parsed)) {
-    log = "line " + std::to_string(error->line) + ", column " + std::to_string(error->column) + ": " + error->message;
-    return CUDA_ERROR_INVALID_PTX;
-  }
-  out = std::make_shared<const ptx::Module>(std::move(std::get<ptx::Module>(parsed)));
-  return CUDA_SUCCESS;
-}
-
 CUresult CodeModule::place_variables(Context& context) {
   for (const ptx::Variable& variable : parsed_->variables) {
     const std::uintptr_t address = allocate(context, std::max<std::size_t>(variable.size, 1), AllocationKind::code);
@@ -38,6 +19,12 @@ CUresult CodeModule::place_variables(Context& context) {
     if (!variable.initial.empty())
       std::memcpy(at, variable.initial.data(), std::min(variable.size, variable.initial.size()));
   }
+  for (std::size_t i = 0; i < addresses_.size(); ++i)
+    for (const ptx::AddressWord& word : parsed_->variables[i].addresses) {
+      const auto address = reinterpret_cast<std::uint64_t>(addresses_[static_cast<std::size_t>(word.variable)]) +
+                           static_cast<std::uint64_t>(word.addend);
+      std::memcpy(addresses_[i] + word.offset, &address, sizeof address);
+    }
   return CUDA_SUCCESS;
 }
 

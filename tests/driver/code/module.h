@@ -78,7 +78,4 @@ CUresult find_function(CUfunction handle, Context& context, std::shared_ptr<Func
 // The kernel behind either handle, without loading anything; null if there is none.
 const ptx::Kernel* find_kernel(const void* handle);
 
-// Parses PTX text; anything else is 209 (no binary for this GPU), wrong text 218 with `log` telling where.
-CUresult parse_image(std::string_view image, std::shared_ptr<const ptx::Module>& out, std::string& log);
-
 }  // namespace lull::sim

@@ -4,6 +4,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "tests/driver/code/image.h"
+#include "tests/driver/code/jit_log.h"
 #include "tests/driver/code/module.h"
 #include "tests/driver/graph/graph.h"
 #include "tests/driver/registry.h"
@@ -12,48 +14,32 @@
 namespace lull::sim::api {
 namespace {
 
-struct JitLog {
-  char* text = nullptr;
-  std::size_t bytes = 0;
-  explicit JitLog(unsigned count, const CUjit_option* options, void* const* values) {
-    for (unsigned i = 0; options && values && i < count; ++i) {
-      if (options[i] == CU_JIT_ERROR_LOG_BUFFER) text = static_cast<char*>(values[i]);
-      if (options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES) bytes = reinterpret_cast<std::uintptr_t>(values[i]);
-    }
-  }
-  void write(const std::string& message) const {
-    if (!text || bytes == 0) return;
-    const std::size_t length = std::min(message.size(), bytes - 1);
-    std::memcpy(text, message.data(), length);
-    text[length] = 0;
-  }
-};
+CUresult parse_image(const void* image, std::shared_ptr<const ptx::Module>& out, const JitLog& log) {
+  std::vector<std::string> texts;
+  std::string message;
+  CUresult failed = texts_of(image, std::nullopt, texts, message);
+  if (!failed) failed = module_of(texts, out, message);
+  log.write(message);
+  return failed;
+}
 
-CUresult load_module(CUmodule* out, std::string_view image, const JitLog& log) {
+CUresult load_module(CUmodule* out, const void* image, const JitLog& log) {
   const Found context = current_context();
   if (!context) return context.error;
   if (!out) return CUDA_ERROR_INVALID_VALUE;
   if (const CUresult refused = unsafe_during_capture()) return refused;
   std::shared_ptr<const ptx::Module> parsed;
-  std::string message;
-  if (const CUresult failed = parse_image(image, parsed, message)) {
-    log.write(message);
-    return failed;
-  }
+  if (const CUresult failed = parse_image(image, parsed, log)) return failed;
   std::shared_ptr<CodeModule> module;
   if (const CUresult failed = CodeModule::load(*context, std::move(parsed), module)) return failed;
   *out = reinterpret_cast<CUmodule>(module.get());
   return CUDA_SUCCESS;
 }
 
-CUresult load_library(CUlibrary* out, std::string_view image, const JitLog& log) {
+CUresult load_library(CUlibrary* out, const void* image, const JitLog& log) {
   if (!out) return CUDA_ERROR_INVALID_VALUE;
   auto library = std::make_shared<Library>();
-  std::string message;
-  if (const CUresult failed = parse_image(image, library->parsed, message)) {
-    log.write(message);
-    return failed;
-  }
+  if (const CUresult failed = parse_image(image, library->parsed, log)) return failed;
   *out = reinterpret_cast<CUlibrary>(registry<Library>().add(std::move(library)));
   return CUDA_SUCCESS;
 }
@@ -64,8 +50,6 @@ bool read_file(const char* path, std::string& text) {
   text.assign(std::istreambuf_iterator<char>(file), {});
   return true;
 }
-
-std::string_view text_of(const void* image) { return static_cast<const char*>(image); }
 
 CUkernel kernel_of(Library& library, const ptx::Kernel& kernel) {
   const std::scoped_lock lock(library.mutex);
@@ -94,7 +78,8 @@ CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode* mode) {
 }
 
 CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned count, CUjit_option* options, void** values) {
-  return image ? load_module(module, text_of(image), JitLog(count, options, values)) : CUDA_ERROR_INVALID_VALUE;
+  if (!image || !JitLog::valid(count, options, values)) return CUDA_ERROR_INVALID_VALUE;
+  return load_module(module, image, JitLog(count, options, values));
 }
 CUresult cuModuleLoadData(CUmodule* module, const void* image) {
   return api::cuModuleLoadDataEx(module, image, 0, nullptr, nullptr);
@@ -107,7 +92,7 @@ CUresult cuModuleLoad(CUmodule* module, const char* fname) {
   std::string text;
   if (!fname) return CUDA_ERROR_INVALID_VALUE;
   if (!read_file(fname, text)) return CUDA_ERROR_FILE_NOT_FOUND;
-  return load_module(module, text, JitLog(0, nullptr, nullptr));
+  return load_module(module, text.c_str(), JitLog());
 }
 
 CUresult cuModuleUnload(CUmodule hmod) {
@@ -146,7 +131,8 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr* dptr, size_t* bytes, CUmodule hmod, c
 
 CUresult cuLibraryLoadData(CUlibrary* library, const void* code, CUjit_option* options, void** values, unsigned count,
                            CUlibraryOption*, void**, unsigned) {
-  return code ? load_library(library, text_of(code), JitLog(count, options, values)) : CUDA_ERROR_INVALID_VALUE;
+  if (!code || !JitLog::valid(count, options, values)) return CUDA_ERROR_INVALID_VALUE;
+  return load_library(library, code, JitLog(count, options, values));
 }
 
 CUresult cuLibraryLoadFromFile(CUlibrary* library, const char* fileName, CUjit_option* options, void** values,
@@ -154,7 +140,7 @@ CUresult cuLibraryLoadFromFile(CUlibrary* library, const char* fileName, CUjit_o
   std::string text;
   if (!fileName) return CUDA_ERROR_INVALID_VALUE;
   if (!read_file(fileName, text)) return CUDA_ERROR_FILE_NOT_FOUND;
-  return load_library(library, text, JitLog(count, options, values));
+  return load_library(library, text.c_str(), JitLog(count, options, values));
 }
 
 CUresult cuLibraryUnload(CUlibrary handle) {
@@ -183,6 +169,35 @@ CUresult cuLibraryGetKernelCount(unsigned* count, CUlibrary handle) {
   if (!count) return CUDA_ERROR_INVALID_VALUE;
   *count = static_cast<unsigned>(library->parsed->kernels.size());
   return CUDA_SUCCESS;
+}
+
+CUresult cuModuleEnumerateFunctions(CUfunction* functions, unsigned count, CUmodule hmod) {
+  const auto module = registry<CodeModule>().find(hmod);
+  if (!module) return CUDA_ERROR_INVALID_HANDLE;
+  if (!functions || count == 0) return CUDA_ERROR_INVALID_VALUE;
+  const auto& kernels = module->parsed().kernels;
+  for (std::size_t i = 0; i < std::min<std::size_t>(count, kernels.size()); ++i)
+    functions[i] = reinterpret_cast<CUfunction>(module->function(kernels[i].name).get());
+  return CUDA_SUCCESS;
+}
+
+CUresult cuLibraryEnumerateKernels(CUkernel* kernels, unsigned count, CUlibrary handle) {
+  const auto library = registry<Library>().find(handle);
+  if (!library) return CUDA_ERROR_INVALID_HANDLE;
+  if (!kernels || count == 0) return CUDA_ERROR_INVALID_VALUE;
+  const auto& all = library->parsed->kernels;
+  for (std::size_t i = 0; i < std::min<std::size_t>(count, all.size()); ++i) kernels[i] = kernel_of(*library, all[i]);
+  return CUDA_SUCCESS;
+}
+
+// PTX that the simulator reads declares no managed variables and no unified functions, so none is ever found.
+CUresult cuLibraryGetManaged(CUdeviceptr*, size_t*, CUlibrary handle, const char* name) {
+  if (!registry<Library>().find(handle)) return CUDA_ERROR_INVALID_HANDLE;
+  return name ? CUDA_ERROR_NOT_FOUND : CUDA_ERROR_INVALID_VALUE;
+}
+CUresult cuLibraryGetUnifiedFunction(void** fptr, CUlibrary handle, const char* symbol) {
+  if (!registry<Library>().find(handle)) return CUDA_ERROR_INVALID_HANDLE;
+  return fptr && symbol ? CUDA_ERROR_NOT_FOUND : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuLibraryGetModule(CUmodule* pMod, CUlibrary handle) {

@@ -244,6 +244,12 @@ std::variant<Module, Error> parse(std::string_view text, const Limits& limits) {
   return link({&text, 1}, limits, failing);
 }
 
+std::optional<Error> check(std::string_view text, const Limits& limits) {
+  auto unit = parse_unit(text, limits);
+  if (auto* const error = std::get_if<Error>(&unit)) return std::move(*error);
+  return std::nullopt;
+}
+
 std::variant<Module, Error> link(std::span<const std::string_view> texts, const Limits& limits, std::size_t& failing) {
   std::vector<Unit> units;
   for (failing = 0; failing < texts.size(); ++failing) {

@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -87,6 +88,9 @@ struct Limits {
 
 // May be called from any thread. Any text gives an answer: nothing throws but running out of memory.
 std::variant<Module, Error> parse(std::string_view text, const Limits& limits = {});
+
+// The first error of a text that is one of several: what it declares may be defined in another.
+std::optional<Error> check(std::string_view text, const Limits& limits);
 
 // Several texts that use each other's .visible and .weak functions and variables by .extern declarations. An error is
 // in the text whose number `failing` receives.
