@@ -27,17 +27,6 @@ std::uint64_t next_id() {
   return ++last;
 }
 
-std::array<std::size_t, CU_LIMIT_MAX> usual_limits() {
-  std::array<std::size_t, CU_LIMIT_MAX> limits{};
-  limits[CU_LIMIT_STACK_SIZE] = 1024;
-  limits[CU_LIMIT_PRINTF_FIFO_SIZE] = 1u << 20;
-  limits[CU_LIMIT_MALLOC_HEAP_SIZE] = 8u << 20;
-  limits[CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH] = 2;
-  limits[CU_LIMIT_DEV_RUNTIME_PENDING_LAUNCH_COUNT] = 2048;
-  limits[CU_LIMIT_MAX_L2_FETCH_GRANULARITY] = 128;
-  return limits;
-}
-
 }  // namespace
 
 std::vector<std::unique_ptr<Device>>& devices() {
@@ -52,7 +41,7 @@ Device* device_of(CUdevice ordinal) {
 }
 
 Context::Context(Device& device, bool primary)
-    : limits(usual_limits()), device_(device), primary_(primary), id_(next_id()), life_(std::make_shared<Life>()) {}
+    : limits(device), device_(device), primary_(primary), id_(next_id()), life_(std::make_shared<Life>()) {}
 
 CUresult Context::activate(unsigned with_flags) {
   if (!charge_native(device_, settings().context_bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -109,6 +98,7 @@ void Context::deactivate() {
   created_.clear();
   of_threads_.clear();
   legacy_.reset();
+  limits.reset();
   device_.card->refund(settings().context_bytes);
 }
 
