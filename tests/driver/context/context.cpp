@@ -12,6 +12,7 @@
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/memory/memory.h"
 #include "tests/driver/memory/pool.h"
+#include "tests/driver/memory/report.h"
 #include "tests/driver/registry.h"
 #include "tests/driver/surface/entry.h"
 #include "tests/driver/texture/texture.h"
@@ -80,6 +81,15 @@ void Context::stop_work() {
   }
 }
 
+void Context::tell_leaks() const {
+  if (!reporting()) return;
+  const auto all = registry<Context>().all();
+  const bool last =
+      std::ranges::none_of(all, [&](const auto& other) { return other.get() != this && other->active(); });
+  const std::scoped_lock lock(space().mutex);
+  report_leaks(*this, last);
+}
+
 void Context::deactivate() {
   {
     const std::scoped_lock lock(mutex_);
@@ -87,6 +97,7 @@ void Context::deactivate() {
     active_ = false;
   }
   stop_work();
+  tell_leaks();
   drop_captures_of(*this);
   drop_graphs_of(*this);
   unload_modules_of(*this);

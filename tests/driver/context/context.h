@@ -54,6 +54,7 @@ class Context : public std::enable_shared_from_this<Context> {
 
  private:
   void stop_work();
+  void tell_leaks() const;
 
   Device& device_;
   const bool primary_;
