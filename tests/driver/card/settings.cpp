@@ -74,7 +74,10 @@ Settings read_environment() {
   read_devices(s);
   const char* pool = ::getenv("LULL_SIM_POOL");
   s.pool = pool && *pool ? pool : "/dev/shm/lull-sim-" + std::to_string(::getuid());
+  // As the driver takes it: what it does not know is not an error.
+  if (const char* loading = ::getenv("CUDA_MODULE_LOADING")) s.lazy_loading = std::string(loading) != "EAGER";
   if (const char* poison = ::getenv("LULL_SIM_POISON")) s.poison = poison[0] == '1';
+  if (const char* report = ::getenv("LULL_SIM_REPORT")) s.report = report;
   if (const char* journal = ::getenv("LULL_SIM_JOURNAL")) s.journal = journal;
   if (const char* faults = ::getenv("LULL_SIM_FAULTS")) s.faults = faults;
   if (const char* control = ::getenv("LULL_SIM_CONTROL")) s.control = control;

@@ -12,8 +12,11 @@
 //   LULL_SIM_MODULE    native bytes a loaded module costs                               (the profile's: 1MiB)
 //   LULL_SIM_GRAPH     native bytes an executable graph costs                           (64KiB)
 //   LULL_SIM_QUEUE     pieces of work a stream takes before a call waits, 1 to 1000000  (1024)
+//   CUDA_MODULE_LOADING  as with every driver: LAZY, DEFAULT: a module's code is loaded, and charged, when a kernel of
+//                      it is first used; EAGER: when the module is loaded             (LAZY)
 //   LULL_SIM_POISON    1: newly created device memory is filled with 0xCB               (off)
 //   LULL_SIM_JOURNAL   file that every call and every engine's work is written to, see journal.h   (off)
+//   LULL_SIM_REPORT    a file, or stderr: a line for each misuse of memory that is found, see memory/report.h      (off)
 //   LULL_SIM_FAULTS    faults on demand, separated by ; such as cuMemCreate:3=2, see faults/request.h        (none)
 //   LULL_SIM_CONTROL   Unix socket that takes such requests while the process runs, see faults/control.h     (none)
 //
@@ -36,8 +39,10 @@ struct Settings {
   int devices = 1;
   std::size_t graph_bytes = 64u << 10;
   std::size_t queue_depth = 1024;
+  bool lazy_loading = true;
   bool poison = false;
   std::string journal;
+  std::string report;
   std::string faults, control;
   std::string problem;  // not empty: what makes no sense, and what would
 };

@@ -94,7 +94,9 @@ CUresult cuFuncGetModule(CUmodule* hmod, CUfunction f) {
 CUresult cuFuncIsLoaded(CUfunctionLoadingState* state, CUfunction f) {
   if (!state) return CUDA_ERROR_INVALID_VALUE;
   if (!find_kernel(f)) return CUDA_ERROR_INVALID_HANDLE;
-  *state = registry<Function>().find(f) ? CU_FUNCTION_LOADING_STATE_LOADED : CU_FUNCTION_LOADING_STATE_UNLOADED;
+  const auto function = registry<Function>().find(f);
+  const bool loaded = function && function->module->code_loaded();
+  *state = loaded ? CU_FUNCTION_LOADING_STATE_LOADED : CU_FUNCTION_LOADING_STATE_UNLOADED;
   return CUDA_SUCCESS;
 }
 
@@ -102,7 +104,8 @@ CUresult cuFuncLoad(CUfunction f) {
   const Found context = current_context();
   if (!context) return context.error;
   std::shared_ptr<Function> function;
-  return find_function(f, *context, function);
+  if (const CUresult failed = find_function(f, *context, function)) return failed;
+  return function->module->load_code();
 }
 
 }  // namespace lull::sim::api

@@ -111,6 +111,9 @@ CUresult KernelOperation::make(CUfunction function, const LaunchShape& shape, La
       new KernelOperation(std::move(found), context.device(), shape, std::move(attributes)));
   if (const CUresult wrong = made->check()) return wrong;
   if (const CUresult wrong = made->pack(params, extra)) return wrong;
+  // Native memory is needed now, not when the kernel runs: the call is where a full card shows.
+  if (const CUresult failed = made->function_->module->load_code()) return failed;
+  if (const CUresult failed = context.limits.need_stack(made->function_->kernel->local_bytes)) return failed;
   out = made;
   return CUDA_SUCCESS;
 }

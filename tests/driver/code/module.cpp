@@ -31,18 +31,33 @@ CUresult CodeModule::place_variables(Context& context) {
 CUresult CodeModule::load(Context& context, std::shared_ptr<const ptx::Module> parsed,
                           std::shared_ptr<CodeModule>& out) {
   auto module = std::make_shared<CodeModule>();
-  if (!charge_native(context.device(), settings().module_bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
   module->context_ = &context;
   module->device_ = &context.device();
   module->parsed_ = std::move(parsed);
   module->loaded_ = true;
-  if (const CUresult failed = module->place_variables(context)) {
+  CUresult failed = settings().lazy_loading ? CUDA_SUCCESS : module->load_code();
+  if (!failed) failed = module->place_variables(context);
+  if (failed) {
     module->unload();
     return failed;
   }
   registry<CodeModule>().add(module);
   out = std::move(module);
   return CUDA_SUCCESS;
+}
+
+CUresult CodeModule::load_code() {
+  const std::scoped_lock lock(mutex_);
+  if (code_loaded_) return CUDA_SUCCESS;
+  if (!loaded_) return CUDA_ERROR_INVALID_HANDLE;
+  if (!charge_native(*device_, settings().module_bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+  code_loaded_ = true;
+  return CUDA_SUCCESS;
+}
+
+bool CodeModule::code_loaded() const {
+  const std::scoped_lock lock(mutex_);
+  return code_loaded_;
 }
 
 void CodeModule::unload() {
@@ -56,7 +71,7 @@ void CodeModule::unload() {
   registry<CodeModule>().remove(this);
   for (const auto& [name, function] : functions) registry<Function>().remove(function.get());
   for (std::byte* at : addresses_) release(reinterpret_cast<std::uintptr_t>(at));
-  device_->card->refund(settings().module_bytes);
+  if (code_loaded_) device_->card->refund(settings().module_bytes);
 }
 
 std::shared_ptr<Function> CodeModule::function(std::string_view name) {

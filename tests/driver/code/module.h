@@ -33,11 +33,14 @@ struct Function {
   OldStyleLaunch old_style;
 };
 
-// Parsed code in a context: its native memory is charged, its variables have addresses.
+// Parsed code in a context: its variables have addresses, and its code is charged as native memory once it is loaded.
 class CodeModule : public std::enable_shared_from_this<CodeModule> {
  public:
   static CUresult load(Context& context, std::shared_ptr<const ptx::Module> parsed, std::shared_ptr<CodeModule>& out);
   void unload();
+  // Lazily the code comes with the first use of a kernel; it may find no memory then. Does nothing where it is there.
+  CUresult load_code();
+  bool code_loaded() const;
 
   std::shared_ptr<Function> function(std::string_view name);  // null: no such kernel
   const ptx::Variable* variable(std::string_view name, std::byte*& address) const;
@@ -52,9 +55,9 @@ class CodeModule : public std::enable_shared_from_this<CodeModule> {
   Device* device_ = nullptr;
   std::shared_ptr<const ptx::Module> parsed_;
   std::vector<std::byte*> addresses_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Function>, std::less<>> functions_;
-  bool loaded_ = false;
+  bool loaded_ = false, code_loaded_ = false;
 };
 
 struct Library;

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "tests/driver/card/settings.h"
 #include "tests/driver/code/image.h"
 #include "tests/driver/code/jit_log.h"
 #include "tests/driver/code/module.h"
@@ -73,7 +74,7 @@ CUresult global_of(CodeModule& module, CUdeviceptr* dptr, size_t* bytes, const c
 
 CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode* mode) {
   if (!mode) return CUDA_ERROR_INVALID_VALUE;
-  *mode = CU_MODULE_LAZY_LOADING;
+  *mode = settings().lazy_loading ? CU_MODULE_LAZY_LOADING : CU_MODULE_EAGER_LOADING;
   return CUDA_SUCCESS;
 }
 

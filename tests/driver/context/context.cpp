@@ -12,6 +12,7 @@
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/memory/memory.h"
 #include "tests/driver/memory/pool.h"
+#include "tests/driver/memory/report.h"
 #include "tests/driver/registry.h"
 #include "tests/driver/surface/entry.h"
 #include "tests/driver/texture/texture.h"
@@ -25,17 +26,6 @@ constexpr std::uint64_t stop_ns = 2'000'000'000;
 std::uint64_t next_id() {
   static std::atomic<std::uint64_t> last{0};
   return ++last;
-}
-
-std::array<std::size_t, CU_LIMIT_MAX> usual_limits() {
-  std::array<std::size_t, CU_LIMIT_MAX> limits{};
-  limits[CU_LIMIT_STACK_SIZE] = 1024;
-  limits[CU_LIMIT_PRINTF_FIFO_SIZE] = 1u << 20;
-  limits[CU_LIMIT_MALLOC_HEAP_SIZE] = 8u << 20;
-  limits[CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH] = 2;
-  limits[CU_LIMIT_DEV_RUNTIME_PENDING_LAUNCH_COUNT] = 2048;
-  limits[CU_LIMIT_MAX_L2_FETCH_GRANULARITY] = 128;
-  return limits;
 }
 
 }  // namespace
@@ -52,7 +42,7 @@ Device* device_of(CUdevice ordinal) {
 }
 
 Context::Context(Device& device, bool primary)
-    : limits(usual_limits()), device_(device), primary_(primary), id_(next_id()), life_(std::make_shared<Life>()) {}
+    : limits(device), device_(device), primary_(primary), id_(next_id()), life_(std::make_shared<Life>()) {}
 
 CUresult Context::activate(unsigned with_flags) {
   if (!charge_native(device_, settings().context_bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -95,6 +85,15 @@ void Context::stop_work() {
   }
 }
 
+void Context::tell_leaks() const {
+  if (!reporting()) return;
+  const auto all = registry<Context>().all();
+  const bool last =
+      std::ranges::none_of(all, [&](const auto& other) { return other.get() != this && other->active(); });
+  const std::scoped_lock lock(space().mutex);
+  report_leaks(*this, last);
+}
+
 void Context::deactivate() {
   {
     const std::scoped_lock lock(mutex_);
@@ -102,6 +101,7 @@ void Context::deactivate() {
     active_ = false;
   }
   stop_work();
+  tell_leaks();
   drop_captures_of(*this);
   drop_graphs_of(*this);
   unload_modules_of(*this);
@@ -116,6 +116,7 @@ void Context::deactivate() {
   if (marker_) marker_->close();
   marker_.reset();
   awaited_.clear();
+  limits.reset();
   device_.card->refund(settings().context_bytes);
 }
 

@@ -1,13 +1,13 @@
 // Devices and contexts. A context is charged native memory while it is active; the primary context of a device keeps
 // its handle for ever and comes to life with the first Retain.
 #pragma once
-#include <array>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
 
 #include "tests/driver/card/card.h"
+#include "tests/driver/context/limits.h"
 #include "tests/driver/stream/event.h"
 #include "tests/driver/stream/stream.h"
 
@@ -53,12 +53,13 @@ class Context : public std::enable_shared_from_this<Context> {
 
   std::mutex order;  // held while work on legacy or blocking streams takes its tickets
   unsigned flags = 0;
-  std::array<std::size_t, CU_LIMIT_MAX> limits{};
+  Limits limits;
   std::atomic<unsigned> attached{1};  // cuCtxAttach and cuCtxDetach count
   std::atomic<CUfunc_cache> cache_config{CU_FUNC_CACHE_PREFER_NONE};
 
  private:
   void stop_work();
+  void tell_leaks() const;
 
   Device& device_;
   const bool primary_;

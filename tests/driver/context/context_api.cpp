@@ -165,18 +165,17 @@ CUresult cuCtxGetId(CUcontext ctx, unsigned long long* ctxId) {
 CUresult cuCtxSetLimit(CUlimit limit, size_t value) {
   const Found context = current_context();
   if (!context) return context.error;
-  if (limit < 0 || limit >= CU_LIMIT_MAX) return CUDA_ERROR_UNSUPPORTED_LIMIT;
-  context->limits[limit] = value;
-  return CUDA_SUCCESS;
+  // Local memory is in use while kernels run.
+  if (limit == CU_LIMIT_STACK_SIZE) {
+    if (const CUresult failed = context->synchronize()) return failed;
+  }
+  return context->limits.set(limit, value);
 }
 
 CUresult cuCtxGetLimit(size_t* pvalue, CUlimit limit) {
   const Found context = current_context();
   if (!context) return context.error;
-  if (!pvalue) return CUDA_ERROR_INVALID_VALUE;
-  if (limit < 0 || limit >= CU_LIMIT_MAX) return CUDA_ERROR_UNSUPPORTED_LIMIT;
-  *pvalue = context->limits[limit];
-  return CUDA_SUCCESS;
+  return context->limits.get(limit, pvalue);
 }
 
 CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned* version) {

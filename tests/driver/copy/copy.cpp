@@ -118,9 +118,9 @@ Route route_between(std::uintptr_t to, std::uintptr_t from) {
 CUresult check_copy(const Box& box, Route route) {
   if (box.bytes() == 0) return CUDA_SUCCESS;
   if (!box.to.address || !box.from.address) return CUDA_ERROR_INVALID_VALUE;
-  if (from_device(route) && refused_at_call(classify_side(box.from, box.width, box.height, box.depth, reading)))
+  if (from_device(route) && refused_and_told(box.from, box.width, box.height, box.depth, reading))
     return CUDA_ERROR_INVALID_VALUE;
-  if (to_device(route) && refused_at_call(classify_side(box.to, box.width, box.height, box.depth, writing)))
+  if (to_device(route) && refused_and_told(box.to, box.width, box.height, box.depth, writing))
     return CUDA_ERROR_INVALID_VALUE;
   return CUDA_SUCCESS;
 }

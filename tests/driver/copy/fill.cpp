@@ -54,8 +54,7 @@ CUresult check_fill(const Fill& fill) {
   if (fill.to.address % fill.element_bytes || fill.to.pitch % fill.element_bytes) return CUDA_ERROR_INVALID_VALUE;
   if (fill.height > 1 && fill.to.pitch < row_bytes) return CUDA_ERROR_INVALID_VALUE;
   if (row_bytes == 0 || fill.height == 0) return CUDA_SUCCESS;
-  const Touch touch = classify_side(fill.to, row_bytes, fill.height, 1, writing);
-  return refused_at_call(touch) ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+  return refused_and_told(fill.to, row_bytes, fill.height, 1, writing) ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
 
 CUresult FillOperation::run(Running& running) const { return perform(fill_, running); }

@@ -2,6 +2,7 @@
 #include "tests/driver/context/context.h"
 #include "tests/driver/copy/copy.h"
 #include "tests/driver/graph/graph.h"
+#include "tests/driver/memory/memory.h"
 #include "tests/driver/surface/api.h"
 
 namespace lull::sim::api {
@@ -11,7 +12,12 @@ CUresult fill(CUstream hStream, const Fill& what, Wait wait = Wait::no) {
   const FoundStream stream = find_stream(hStream);
   return stream ? queue_fill(*stream, what, wait) : stream.error;
 }
-CUresult fill_default(const Fill& what) { return fill(nullptr, what, Wait::yes); }
+CUresult fill_default(const Fill& what) {
+  const CUresult failed = fill(nullptr, what, Wait::yes);
+  if (failed || !sync_memops(what.to.address)) return failed;
+  const FoundStream stream = find_stream(nullptr);
+  return stream ? synchronize(*stream) : stream.error;
+}
 
 Fill row(CUdeviceptr dst, std::uint32_t value, unsigned element, std::size_t n) {
   return {{dst}, value, element, n, 1};

@@ -1,5 +1,7 @@
 #include "tests/driver/copy/reach.h"
 
+#include "tests/driver/memory/report.h"
+
 namespace lull::sim {
 
 Touch classify_side(const Side& side, std::size_t width, std::size_t height, std::size_t depth,
@@ -14,6 +16,13 @@ Touch classify_side(const Side& side, std::size_t width, std::size_t height, std
     }
   }
   return Touch::device;
+}
+
+bool refused_and_told(const Side& side, std::size_t width, std::size_t height, std::size_t depth,
+                      CUmemAccess_flags needed) {
+  const bool refused = refused_at_call(classify_side(side, width, height, depth, needed));
+  if (refused) report_touch(side.address, width * height * depth);
+  return refused;
 }
 
 void note(const Running& running, Kind kind, Span span, std::uintptr_t address, std::size_t bytes, CUresult result) {

@@ -17,6 +17,9 @@ Touch classify_side(const Side& side, std::size_t width, std::size_t height, std
 inline bool refused_at_call(Touch touch) {
   return touch == Touch::unknown || touch == Touch::overrun || touch == Touch::idle;
 }
+// The same, and told to the report if it is so.
+bool refused_and_told(const Side& side, std::size_t width, std::size_t height, std::size_t depth,
+                      CUmemAccess_flags needed);
 // Known when the engine gets there: nothing is mapped, or not for this.
 inline bool faults(Touch touch) {
   return touch == Touch::illegal || touch == Touch::overrun || touch == Touch::unknown;

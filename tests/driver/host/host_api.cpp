@@ -60,7 +60,7 @@ CUresult cuMemHostAlloc(void** pp, size_t bytesize, unsigned flags) {
   const std::scoped_lock lock(all.mutex);
   // Unified addressing: all page-locked memory is device-visible at its own address.
   all.host[reinterpret_cast<std::uintptr_t>(p)] = {bytesize, HostKind::allocated, flags | CU_MEMHOSTALLOC_DEVICEMAP,
-                                                   context.context.get()};
+                                                   context.context.get(), next_allocation_id()};
   *pp = p;
   return CUDA_SUCCESS;
 }
@@ -96,7 +96,7 @@ CUresult cuMemHostRegister_v2(void* p, size_t bytesize, unsigned flags) {
   const std::scoped_lock lock(all.mutex);
   if (overlaps(all.host, base, bytesize)) return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
   if (of_device(all, base, bytesize) || !usable(base, bytesize, flags)) return CUDA_ERROR_INVALID_VALUE;
-  all.host[base] = {bytesize, HostKind::registered, flags, context.context.get()};
+  all.host[base] = {bytesize, HostKind::registered, flags, context.context.get(), next_allocation_id()};
   return CUDA_SUCCESS;
 }
 

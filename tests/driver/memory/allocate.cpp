@@ -8,6 +8,7 @@
 #include "tests/driver/managed/managed.h"
 #include "tests/driver/memory/memory.h"
 #include "tests/driver/memory/pool.h"
+#include "tests/driver/memory/report.h"
 
 namespace lull::sim {
 namespace {
@@ -85,6 +86,7 @@ std::size_t rounded(std::size_t bytes) { return (bytes + alignment - 1) / alignm
 void release_entry(std::map<std::uintptr_t, Allocation>::iterator entry) {
   const std::uintptr_t base = entry->first;
   const Allocation allocation = entry->second;
+  note_freed(base, allocation.bytes);
   space().allocations.erase(entry);
   if (allocation.pool) return allocation.pool->put_back(base, allocation.bytes, {});
   if (allocation.kind == AllocationKind::managed) {

@@ -4,6 +4,8 @@
 
 #include <mutex>
 
+#include "tests/driver/memory/report.h"
+
 namespace lull::sim {
 namespace {
 
@@ -54,6 +56,8 @@ void install(int signal, struct sigaction& before) {
 }  // namespace
 
 GuardFrame*& guard_frame() { return current; }
+
+void fault_found(std::uintptr_t address) { report_touch(address, 0); }
 
 void install_guard() {
   static std::mutex& mutex = *new std::mutex;

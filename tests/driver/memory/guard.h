@@ -16,6 +16,7 @@ struct GuardFrame {
   std::uintptr_t address;  // of the fault
 };
 GuardFrame*& guard_frame();
+void fault_found(std::uintptr_t address);  // tells the report
 
 // True: it ran to its end. False: it touched memory that is not there.
 template <class F>
@@ -25,6 +26,7 @@ bool run_touching_memory(F&& f) {
   GuardFrame* const outer = guard_frame();
   if (sigsetjmp(frame.back, 0) != 0) {
     guard_frame() = outer;
+    fault_found(frame.address);
     return false;
   }
   guard_frame() = &frame;

@@ -47,6 +47,7 @@ std::shared_ptr<Physical> Physical::take(Device& device, std::size_t bytes) {
         !(managed_gives_way(device, bytes) && device.card->take(bytes, physical->extents)))
       return nullptr;
   }
+  physical->id = next_allocation_id();
   if (settings().poison) {
     for (const Extent& e : physical->extents) std::memset(device.card->granule(e.first), 0xCB, e.count * granule_bytes);
   }
@@ -67,7 +68,7 @@ std::uintptr_t Space::reserve(std::size_t bytes, std::size_t alignment, std::uin
     let_go(hint, bytes);
     void* there = ::mmap(at(hint), bytes, PROT_NONE, no_memory, -1, 0);
     if (there == at(hint)) {
-      reservations[hint] = {bytes, holds};
+      reservations[hint] = {bytes, holds, next_allocation_id()};
       return hint;
     }
     if (there != MAP_FAILED) (void)::munmap(there, bytes);
@@ -75,7 +76,7 @@ std::uintptr_t Space::reserve(std::size_t bytes, std::size_t alignment, std::uin
   void* raw = ::mmap(nullptr, bytes + alignment, PROT_NONE, no_memory, -1, 0);
   if (raw == MAP_FAILED) return 0;
   const std::uintptr_t base = aligned(raw, bytes, alignment);
-  reservations[base] = {bytes, holds};
+  reservations[base] = {bytes, holds, next_allocation_id()};
   return base;
 }
 

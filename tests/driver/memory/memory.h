@@ -23,6 +23,7 @@ struct Physical : std::enable_shared_from_this<Physical> {
   CUmemGenericAllocationHandle handle = 0;
   unsigned references = 0;  // of the handle
   CUmemAllocationProp properties{};
+  std::uint64_t id = 0;          // of no other memory of this process
   std::optional<ShareId> share;  // once other processes may hold it, too
 
   // Null: the card is full, even without what idle pools could give back. Needs Space::mutex.
@@ -39,6 +40,8 @@ enum class Holds { program, allocations, pool };
 struct Reservation {
   std::size_t bytes;
   Holds holds;
+  std::uint64_t id = 0;
+  bool sync_memops = false;
 };
 
 struct Gone {
@@ -65,6 +68,7 @@ struct Allocation {
   std::uintptr_t slab = 0;  // base of the slab or imported memory it lies in; 0: its own reservation
   std::uint64_t id = 0;     // never that of another allocation
   Pool* pool = nullptr;     // of kind pool
+  bool sync_memops = false;
 };
 
 enum class HostKind { allocated, registered };
@@ -77,6 +81,7 @@ struct HostRange {
   HostKind kind;
   unsigned flags;
   Context* context;
+  std::uint64_t id = 0;
 };
 
 class Space {
@@ -128,6 +133,8 @@ Touch classify(std::uintptr_t address, std::size_t bytes, CUmemAccess_flags need
 // Memory that comes with its address, zero-initialised never. 0: out of memory.
 std::uintptr_t allocate(Context& context, std::size_t bytes, AllocationKind kind);
 std::uint64_t next_allocation_id();  // needs the mutex
+// Memory operations of the synchronous kind on it are to be over when they return (CU_POINTER_ATTRIBUTE_SYNC_MEMOPS).
+bool sync_memops(std::uintptr_t address);
 // Native memory: what has a size and no address. False: the card is full, even without what idle pools hold.
 bool charge_native(Device& device, std::size_t bytes);
 // False: no such allocation of that base address, or one that goes in another way.

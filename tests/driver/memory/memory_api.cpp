@@ -2,6 +2,7 @@
 #include "tests/driver/graph/graph.h"
 #include "tests/driver/graph/memory_nodes.h"
 #include "tests/driver/memory/graph_memory.h"
+#include "tests/driver/memory/report.h"
 #include "tests/driver/surface/api.h"
 
 namespace lull::sim::api {
@@ -53,7 +54,10 @@ CUresult cuMemFree_v2(CUdeviceptr dptr) {
   // As on a GPU, memory is not taken from under running work.
   if (const CUresult failed = context->synchronize()) return failed;
   if (is_graph_memory(dptr)) return end_graph_allocation(dptr) ? free_graph_memory(dptr) : CUDA_ERROR_INVALID_VALUE;
-  return release(dptr) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+  if (release(dptr)) return CUDA_SUCCESS;
+  const std::scoped_lock lock(space().mutex);
+  report_bad_free(dptr);
+  return CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuMemGetAddressRange_v2(CUdeviceptr* pbase, size_t* psize, CUdeviceptr dptr) {

@@ -64,6 +64,7 @@ std::shared_ptr<Physical> shared_physical(const FoundShare& found, SharedAs as) 
   ShareNote raw{};
   if (!found.device->card->hold(found.id, physical->extents, raw)) return nullptr;
   physical->share = found.id;  // from here on its end drops it
+  physical->id = next_allocation_id();
   const Note note = read(raw);
   if (note.as != as) return nullptr;
   for (const Extent& extent : physical->extents) physical->bytes += extent.count * granule_bytes;

@@ -2,6 +2,7 @@
 #include "tests/driver/graph/memory_nodes.h"
 #include "tests/driver/memory/graph_memory.h"
 #include "tests/driver/memory/pool.h"
+#include "tests/driver/memory/report.h"
 #include "tests/driver/registry.h"
 #include "tests/driver/surface/api.h"
 
@@ -59,6 +60,7 @@ bool take_back(CUdeviceptr dptr, Allocation& out) {
   const auto found = all.allocations.find(dptr);
   if (found == all.allocations.end() || found->second.kind != AllocationKind::pool) return false;
   out = found->second;
+  note_freed(dptr, out.bytes);
   all.allocations.erase(found);
   return true;
 }
@@ -67,7 +69,9 @@ bool may_be_freed(CUdeviceptr dptr) {
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   const auto found = all.allocations.find(dptr);
-  return found != all.allocations.end() && found->second.kind != AllocationKind::ipc;
+  const bool may = found != all.allocations.end() && found->second.kind != AllocationKind::ipc;
+  if (!may) report_bad_free(dptr);
+  return may;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "tests/driver/graph/graph.h"
 #include "tests/driver/memory/memory.h"
+#include "tests/driver/memory/report.h"
 #include "tests/driver/memory/sharing.h"
 #include "tests/driver/surface/api.h"
 
@@ -13,11 +14,18 @@ constexpr std::size_t page_bytes = 4096;
 
 bool whole_granules(std::uint64_t value) { return value % granule_bytes == 0; }
 
-// Only memory of a device: this driver has no host memory behind cuMemCreate.
-Device* device_of_properties(const CUmemAllocationProp* prop) {
-  if (!prop || prop->type != CU_MEM_ALLOCATION_TYPE_PINNED || prop->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
-    return nullptr;
-  return device_of(prop->location.id);
+// Only memory of a device: this driver has no host memory behind cuMemCreate, as its attributes tell.
+CUresult check(const CUmemAllocationProp* prop) {
+  if (!prop || (prop->type != CU_MEM_ALLOCATION_TYPE_PINNED && prop->type != CU_MEM_ALLOCATION_TYPE_MANAGED))
+    return CUDA_ERROR_INVALID_VALUE;
+  const CUmemLocationType type = prop->location.type;
+  const bool host = type == CU_MEM_LOCATION_TYPE_HOST || type == CU_MEM_LOCATION_TYPE_HOST_NUMA ||
+                    type == CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT;
+  if (host || prop->type == CU_MEM_ALLOCATION_TYPE_MANAGED) return CUDA_ERROR_NOT_SUPPORTED;
+  if (type != CU_MEM_LOCATION_TYPE_DEVICE || prop->win32HandleMetaData) return CUDA_ERROR_INVALID_VALUE;
+  if (!device_of(prop->location.id)) return CUDA_ERROR_INVALID_DEVICE;
+  if (prop->allocFlags.gpuDirectRDMACapable > 1) return CUDA_ERROR_INVALID_VALUE;
+  return prop->allocFlags.gpuDirectRDMACapable ? CUDA_ERROR_NOT_SUPPORTED : CUDA_SUCCESS;
 }
 
 bool known_access(CUmemAccess_flags flags) {
@@ -44,7 +52,8 @@ bool of_program(Space& all, std::uintptr_t address) {
 
 CUresult cuMemGetAllocationGranularity(size_t* granularity, const CUmemAllocationProp* prop,
                                        CUmemAllocationGranularity_flags option) {
-  if (!granularity || !device_of_properties(prop)) return CUDA_ERROR_INVALID_VALUE;
+  if (!granularity) return CUDA_ERROR_INVALID_VALUE;
+  if (const CUresult wrong = check(prop)) return wrong;
   if (option != CU_MEM_ALLOC_GRANULARITY_MINIMUM && option != CU_MEM_ALLOC_GRANULARITY_RECOMMENDED)
     return CUDA_ERROR_INVALID_VALUE;
   *granularity = granule_bytes;
@@ -70,22 +79,26 @@ CUresult cuMemAddressFree(CUdeviceptr ptr, size_t size) {
   if (reserved == all.reservations.end() || reserved->second.holds != Holds::program || reserved->second.bytes != size)
     return CUDA_ERROR_INVALID_VALUE;
   const auto first = all.mapped.lower_bound(ptr);
-  if (first != all.mapped.end() && first->first < ptr + size) return CUDA_ERROR_INVALID_VALUE;  // unmap first
+  if (first != all.mapped.end() && first->first < ptr + size) {
+    report("address freed while memory is mapped there", ptr, size);
+    return CUDA_ERROR_INVALID_VALUE;
+  }
   all.unreserve(ptr);
   return CUDA_SUCCESS;
 }
 
 CUresult cuMemCreate(CUmemGenericAllocationHandle* handle, size_t size, const CUmemAllocationProp* prop,
                      unsigned long long flags) {
-  Device* device = device_of_properties(prop);
-  if (!handle || !device || size == 0 || !whole_granules(size) || flags != 0) return CUDA_ERROR_INVALID_VALUE;
+  if (const CUresult wrong = check(prop)) return wrong;
+  if (!handle || size == 0 || !whole_granules(size) || flags != 0) return CUDA_ERROR_INVALID_VALUE;
   if (const CUresult failed = check_handle_types(prop->requestedHandleTypes)) return failed;
   if (const CUresult refused = unsafe_during_capture()) return refused;
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
-  auto physical = Physical::take(*device, size);
+  auto physical = Physical::take(*device_of(prop->location.id), size);
   if (!physical) return CUDA_ERROR_OUT_OF_MEMORY;
   physical->properties = *prop;
+  physical->properties.allocFlags.compressionType = CU_MEM_ALLOCATION_COMP_NONE;  // a wish, and not granted here
   *handle = all.handle_of(physical);
   return CUDA_SUCCESS;
 }
@@ -95,7 +108,10 @@ CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   const auto found = all.handles.find(handle);
-  if (found == all.handles.end()) return CUDA_ERROR_INVALID_VALUE;
+  if (found == all.handles.end()) {
+    report("released more often than it was had", handle, 0);
+    return CUDA_ERROR_INVALID_VALUE;
+  }
   if (--found->second->references == 0) all.handles.erase(found);  // mappings keep the memory
   return CUDA_SUCCESS;
 }
@@ -108,8 +124,11 @@ CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAlloc
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   const auto found = all.handles.find(handle);
-  if (found == all.handles.end() || size > found->second->bytes || !free_to_map(all, ptr, size))
+  if (found == all.handles.end() || size > found->second->bytes) return CUDA_ERROR_INVALID_VALUE;
+  if (!free_to_map(all, ptr, size)) {
+    if (of_program(all, ptr)) report("mapped where something is mapped", ptr, size);
     return CUDA_ERROR_INVALID_VALUE;
+  }
   return all.map(ptr, size, found->second) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
@@ -118,7 +137,10 @@ CUresult cuMemUnmap(CUdeviceptr ptr, size_t size) {
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
   const auto mappings = all.whole_mappings(ptr, size);
-  if (mappings.empty() || !of_program(all, ptr)) return CUDA_ERROR_INVALID_VALUE;
+  if (mappings.empty() || !of_program(all, ptr)) {
+    report_bad_unmap(ptr, size);
+    return CUDA_ERROR_INVALID_VALUE;
+  }
   // Work in flight is not waited for: the header does not promise it, and a shim that relies on it must fail here.
   for (const std::uintptr_t base : mappings) all.unmap(base);
   return CUDA_SUCCESS;

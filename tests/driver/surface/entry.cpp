@@ -20,6 +20,7 @@ std::atomic<std::atomic<std::uint32_t>*> wiped_at_fork{nullptr};
 std::atomic<bool> process_ends{false};
 thread_local constinit bool per_thread_default = false;
 thread_local constinit bool in_callback = false;
+thread_local constinit std::uint16_t inside = 0xffff;
 
 CUresult refusal_of(std::uint16_t function, When when) {
   if (when == When::any_time) return fault_at_call(function);
@@ -71,9 +72,14 @@ bool PerThreadDefault::active() { return per_thread_default; }
 Call::Call(std::uint16_t function, When when)
     : function_(function),
       start_ns_(initialised() && (journal_on() || has_cost(function)) ? now_ns() : 0),
-      refusal_(refusal_of(function, when)) {}
+      refusal_(refusal_of(function, when)) {
+  inside = function;
+}
+
+std::uint16_t current_function() { return inside; }
 
 CUresult Call::end(CUresult result, std::uint64_t address, std::uint64_t bytes) {
+  inside = 0xffff;
   std::uint64_t end_ns = 0;
   if (result == CUDA_SUCCESS && start_ns_ != 0 && has_cost(function_)) end_ns = spend_cost(function_, bytes, start_ns_);
   // The first cuInit is the only initialised call that has no start.

@@ -24,6 +24,8 @@ class Call {
   std::uint64_t start_ns_;  // 0: nobody wants to know. Before the faults: what delays a call belongs to it
   CUresult refusal_;
 };
+// The exported function that this thread is in; 0xffff: none, as in the threads of streams.
+std::uint16_t current_function();
 
 // Stream 0 means this thread's own stream inside the per-thread (_ptsz, _ptds) flavours.
 class PerThreadDefault {
