@@ -62,12 +62,13 @@ struct Request {
   const char* name;
   int version;
   cuuint64_t flags;
+  bool required = true;
 };
 std::vector<Request> requests() {
-  std::vector<Request> all{{"", 0, 0}};  // a probe, whose error is tolerated
+  std::vector<Request> all{{"", 0, 0, false}};  // a probe, whose error is tolerated
   for (const Row& row : rows) all.push_back({row.name, row.since, row.per_thread ? 2ull : 0ull});
   for (const char* absent : {"cuGLGetDevices", "cuEGLStreamConsumerConnect", "cuVDPAUGetDevice"})
-    all.push_back({absent, 13000, 0});  // of other headers; a driver may not have them
+    all.push_back({absent, 13000, 0, false});  // of other headers; a driver may not have them
   return all;
 }
 
@@ -87,7 +88,7 @@ class Driver {
       void* function = nullptr;
       CUdriverProcAddressQueryResult status{};
       const CUresult result = lookup_(request.name, &function, request.version, request.flags, &status);
-      found += result == CUDA_SUCCESS && function;
+      found += request.required && result == CUDA_SUCCESS && function;
     }
     return found;
   }

@@ -1,7 +1,7 @@
 // Random programs give the same account with the shim as without it, however often their memory is taken and given
 // back meanwhile.
 //
-//   random-test PROGRAM SHIM         500 programs; LULL_RANDOM_PROGRAMS and LULL_RANDOM_FIRST choose others
+//   random-test PROGRAM SHIM         150 programs; LULL_RANDOM_PROGRAMS and LULL_RANDOM_FIRST choose others
 //
 // Where an account differs, steps are left out one after the other for as long as it still differs, and the command
 // that shows what is left is printed.
@@ -212,7 +212,7 @@ unsigned from_environment(const char* name, unsigned otherwise) {
 
 int run(const Harness& harness) {
   const unsigned first = from_environment("LULL_RANDOM_FIRST", 1),
-                 count = from_environment("LULL_RANDOM_PROGRAMS", 500);
+                 count = from_environment("LULL_RANDOM_PROGRAMS", 150);
   Counts counts;
   unsigned different = 0;
   for (unsigned seed = first; seed < first + count; seed += batch) {

@@ -104,6 +104,7 @@ ChildRole hanger("fault-hanger", [] {
   say(cuStreamQuery(streams[0]) == CUDA_ERROR_NOT_READY ? "first hangs" : "first is through");
   OK(cuStreamSynchronize(streams[0]));
   say("both are through");
+  (void)std::getchar();  // the end of the process would take the answer of its control socket with it
   return 0;
 });
 
@@ -242,6 +243,7 @@ TEST_CASE("a stream that hangs keeps its work until it is released; others go on
   CHECK_EQ(child.line(), "first hangs");
   CHECK_EQ(ask(socket, "'release " + stream + "'").text, "ok\n");
   CHECK_EQ(child.line(), "both are through");
+  child.release();
   CHECK_EQ(child.wait(), 0);
 }
 
