@@ -1,7 +1,7 @@
 // Random programs give the same account with the shim as without it, however often their memory is taken and given
 // back meanwhile.
 //
-//   random-test PROGRAM SHIM         150 programs; LULL_RANDOM_PROGRAMS and LULL_RANDOM_FIRST choose others
+//   random-test PROGRAM SHIM FIRST COUNT
 //
 // Where an account differs, steps are left out one after the other for as long as it still differs, and the command
 // that shows what is left is printed.
@@ -205,14 +205,7 @@ void report(const Harness& harness, std::uint64_t first, std::uint64_t seed, std
               harness.shown(seed, skipped).c_str());
 }
 
-unsigned from_environment(const char* name, unsigned otherwise) {
-  const char* text = std::getenv(name);
-  return text ? static_cast<unsigned>(std::strtoul(text, nullptr, 10)) : otherwise;
-}
-
-int run(const Harness& harness) {
-  const unsigned first = from_environment("LULL_RANDOM_FIRST", 1),
-                 count = from_environment("LULL_RANDOM_PROGRAMS", 150);
+int run(const Harness& harness, unsigned first, unsigned count) {
   Counts counts;
   unsigned different = 0;
   for (unsigned seed = first; seed < first + count; seed += batch) {
@@ -232,13 +225,15 @@ int run(const Harness& harness) {
 }  // namespace lull::random
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: random-test PROGRAM SHIM\n");
+  const auto number = [&](int i) { return i < argc ? static_cast<unsigned>(std::strtoul(argv[i], nullptr, 10)) : 0; };
+  const unsigned first = number(3), count = number(4);
+  if (argc != 5 || first == 0 || count == 0) {
+    std::fprintf(stderr, "usage: random-test PROGRAM SHIM FIRST COUNT\n");
     return 2;
   }
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   const lull::random::Harness harness(argv[1], argv[2]);
-  const int failed = lull::random::run(harness);
+  const int failed = lull::random::run(harness, first, count);
   harness.clean_up();
   return failed;
 }

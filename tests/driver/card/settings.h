@@ -16,7 +16,7 @@
 //                      it is first used; EAGER: when the module is loaded             (LAZY)
 //   LULL_SIM_POISON    1: newly created device memory is filled with 0xCB               (off)
 //   LULL_SIM_JOURNAL   file that every call and every engine's work is written to, see journal.h   (off)
-//   LULL_SIM_REPORT    a file, or stderr: a line for each misuse of memory that is found, see memory/report.h      (off)
+//   LULL_SIM_REPORT    a file, or stderr: a line for each misuse of memory that is found, see memory/report.h (off)
 //   LULL_SIM_FAULTS    faults on demand, separated by ; such as cuMemCreate:3=2, see faults/request.h        (none)
 //   LULL_SIM_CONTROL   Unix socket that takes such requests while the process runs, see faults/control.h     (none)
 //

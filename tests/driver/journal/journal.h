@@ -23,7 +23,7 @@ enum class Kind : std::uint16_t {
   copy_d2d = 4,  // within the card
   kernel = 5,    // the compute engine: `address` is the CUfunction, `bytes` the number of threads
   memset = 6,
-  mark = 7,  // written by a test, see mark_journal: `result` is its number
+  mark = 7,   // written by a test, see mark_journal: `result` is its number
   slice = 8,  // the compute engine: a part of a kernel between giving way to others
 };
 

@@ -79,8 +79,8 @@ std::uint16_t function_number(std::string_view name) {
 }
 
 std::string_view kind_name(Kind kind) {
-  static constexpr std::array<std::string_view, 9> kinds = {"none",     "call",   "copy_h2d", "copy_d2h",
-                                                            "copy_d2d", "kernel", "memset",   "mark", "slice"};
+  static constexpr std::array<std::string_view, 9> kinds = {"none",   "call",   "copy_h2d", "copy_d2h", "copy_d2d",
+                                                            "kernel", "memset", "mark",     "slice"};
   const auto number = static_cast<std::size_t>(kind);
   return number < kinds.size() ? kinds[number] : "unknown";
 }

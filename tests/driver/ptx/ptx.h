@@ -128,8 +128,8 @@ struct Launch {
   const std::atomic<bool>* stop = nullptr;         // seen within about a millisecond; null: never stops
   void (*breathe)(void*) = nullptr;                // called with `breather` as often as `stop` is looked at
   void* breather = nullptr;
-  std::uint64_t instruction_budget = 0;            // thread instructions; 0 = no bound
-  std::uint64_t* executed = nullptr;               // receives the thread instructions executed, if not null
+  std::uint64_t instruction_budget = 0;  // thread instructions; 0 = no bound
+  std::uint64_t* executed = nullptr;     // receives the thread instructions executed, if not null
 };
 
 // May be called from any thread, several launches at a time. `kernel` is one of `module`.
