@@ -22,8 +22,9 @@ std::uint64_t head_bytes(std::uint32_t granules) {
 }
 
 bool valid(const CardFile& file, std::uint64_t size) {
-  return file.magic == card_magic && file.granules > 0 && file.bytes == std::uint64_t{file.granules} * granule_bytes &&
-         file.memory_at == head_bytes(file.granules) && size == file.memory_at + file.bytes;
+  return file.magic == card_magic && file.layout == layout_of_card() && file.granules > 0 &&
+         file.bytes == std::uint64_t{file.granules} * granule_bytes && file.memory_at == head_bytes(file.granules) &&
+         size == file.memory_at + file.bytes;
 }
 
 bool in_use(const CardFile& file) {
@@ -45,6 +46,7 @@ void set_up(CardFile& file, std::uint32_t granules) {
   ::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
   ::pthread_mutex_init(&file.mutex, &attributes);
   ::pthread_mutexattr_destroy(&attributes);
+  file.layout = layout_of_card();
   file.magic = card_magic;
 }
 
@@ -70,17 +72,24 @@ bool create(int fd, std::uint64_t bytes, std::string& problem) {
   return true;
 }
 
-// Whether the file already is a card that may stay as it is: of the size asked for, or used by somebody.
-bool keep(int fd, std::uint64_t bytes) {
+enum class Found { nothing, card, old_card, stranger };
+
+// What is at a path. A card that is not of the size asked for counts as old, unless somebody uses it.
+Found look_at(int fd, std::uint64_t bytes) {
   struct stat status {};
-  if (::fstat(fd, &status) != 0 || static_cast<std::uint64_t>(status.st_size) < sizeof(CardFile)) return false;
-  void* at = ::mmap(nullptr, sizeof(CardFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (at == MAP_FAILED) return false;
-  const auto& file = *static_cast<CardFile*>(at);
+  if (::fstat(fd, &status) != 0) return Found::stranger;
+  if (status.st_size == 0) return Found::nothing;
+  std::uint64_t magic = 0;
+  if (::pread(fd, &magic, sizeof magic, 0) != sizeof magic || (magic << 8 != card_magic << 8 && magic != 0))
+    return Found::stranger;
+  if (static_cast<std::uint64_t>(status.st_size) < sizeof(CardFile)) return Found::old_card;
+  void* at = ::mmap(nullptr, sizeof(CardFile), PROT_READ, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) return Found::stranger;
+  const auto& file = *static_cast<const CardFile*>(at);
   const bool good = valid(file, static_cast<std::uint64_t>(status.st_size)) &&
                     (file.bytes == bytes / granule_bytes * granule_bytes || in_use(file));
   (void)::munmap(at, sizeof(CardFile));
-  return good;
+  return good ? Found::card : Found::old_card;
 }
 
 }  // namespace
@@ -126,18 +135,19 @@ bool Card::map(int fd, std::string& problem) {
 }
 
 bool Card::enter(const std::string& path, int fd, std::uint64_t bytes, Role role, std::string& problem) {
-  if (!keep(fd, bytes)) {
-    struct stat status {};
-    const bool empty = ::fstat(fd, &status) == 0 && status.st_size == 0;
-    if (!empty) {
+  switch (look_at(fd, bytes)) {
+    case Found::card: break;
+    case Found::nothing:
+      if (create(fd, bytes, problem)) break;
+      (void)::unlink(path.c_str());
+      return false;
+    case Found::old_card:
       // Whoever still has the old file mapped keeps it whole; the caller opens the new one.
       if (::unlink(path.c_str()) != 0) problem = std::string("cannot replace it: ") + std::strerror(errno);
       return false;
-    }
-    if (!create(fd, bytes, problem)) {
-      (void)::unlink(path.c_str());
+    case Found::stranger:
+      problem = "there is another file of that name; remove it, or let LULL_SIM_POOL name another";
       return false;
-    }
   }
   if (!map(fd, problem)) return false;
   if (role == Role::user && !take_slot()) problem = "all its 256 places for processes are taken";

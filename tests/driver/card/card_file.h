@@ -12,7 +12,6 @@
 
 namespace lull::sim {
 
-inline constexpr std::uint64_t card_magic = 0x34445241434d4953u;  // "SIMCARD4"
 inline constexpr std::size_t card_slots = 256, card_shares = 1024;
 inline constexpr std::uint16_t shared_owner = 0x8000;  // with the index of the share
 
@@ -54,11 +53,12 @@ struct TransferQueue {
   std::array<Transfer, most> transfers;
   std::array<std::uint8_t, most> collected;  // its owner knows when it was over
 
-  std::span<Transfer> all() { return {transfers.data(), count}; }
+  std::span<Transfer> all() { return {transfers.data(), count < most ? count : most}; }
 };
 
 struct CardFile {
-  std::uint64_t magic;
+  std::uint64_t magic;  // 0: its maker died
+  std::uint64_t layout;
   std::uint64_t bytes;      // of device memory, whole granules
   std::uint64_t memory_at;  // offset of the first granule
   std::uint32_t granules;
@@ -76,6 +76,20 @@ struct CardFile {
   std::uint16_t* owners() { return reinterpret_cast<std::uint16_t*>(this + 1); }  // slot + 1 or a share, 0 = free
   std::span<Share> used_shares() { return {shares.data(), share_end}; }
 };
+
+inline constexpr std::uint64_t card_magic = 0x0044'5241'434d'4953u;  // "SIMCARD"
+
+// A file that another build of the simulator left behind is replaced, not read. Whoever gives a field a new meaning at
+// its old place counts the seed up.
+constexpr std::uint64_t layout_of_card() {
+  std::uint64_t hash = 5;
+  for (const std::size_t part :
+       {sizeof(CardFile), sizeof(Slot), sizeof(Share), sizeof(ShareNote), sizeof(TransferQueue), sizeof(Transfer),
+        offsetof(Transfer, alone), offsetof(Transfer, start_ns), offsetof(CardFile, shares),
+        offsetof(CardFile, engines), offsetof(CardFile, compute)})
+    hash = (hash ^ part) * 0x100000001b3u;
+  return hash;
+}
 
 // Holds the card's mutex. If its last holder died in between, the counts are made anew from the owners.
 class Locked {

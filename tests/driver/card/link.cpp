@@ -40,7 +40,8 @@ class Engine {
  private:
   Transfer& current() const { return queue_[at_]; }
   double since_base(std::uint64_t ns) const { return static_cast<double>(ns) - static_cast<double>(base_ns_); }
-  double rate(bool other_moves) const { return other_moves ? current().duplex : current().alone; }
+  // A byte a second at least: no transfer lasts for ever, whatever a stranger wrote into a card's file.
+  double rate(bool other_moves) const { return std::max(1e-9, other_moves ? current().duplex : current().alone); }
 
   void begin() {
     moving_ = false;
@@ -78,7 +79,7 @@ void place(std::span<Transfer> one, std::span<Transfer> other) {
     a.advance(next - now, b_moves);
     b.advance(next - now, a_moves);
     now = next;
-    if (next_a <= next_b)
+    if (b.done() || (!a.done() && next_a <= next_b))
       a.turn(now);
     else
       b.turn(now);

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <limits>
 #include <vector>
 
 using namespace lull::sim;
@@ -79,4 +80,13 @@ TEST_CASE("bytes are conserved: thousands of transfers both ways end when their 
     moved += static_cast<double>(a.end_ns - a.start_ns) - shared / 2;
   }
   CHECK_EQ(moved, doctest::Approx(static_cast<double>(total)).epsilon(0.02));
+}
+
+TEST_CASE("a rate of nothing, or of no number, delays what is behind it and ends") {
+  Queue in = {transfer(0, 10), transfer(0, 10)}, out = {transfer(0, 1000)};
+  in[0].alone = in[0].duplex = 0;
+  in[1].alone = in[1].duplex = std::numeric_limits<double>::quiet_NaN();
+  place(in, out);
+  CHECK_GT(in[0].end_ns, out[0].end_ns);
+  CHECK_GT(in[1].end_ns, in[0].end_ns);
 }
