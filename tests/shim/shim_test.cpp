@@ -1,7 +1,6 @@
 // The shim's core against the simulated driver and a broker moved by hand. One process, one GPU, one connection: the
 // cases build on each other's process but leave the memory as they found it.
 #define DOCTEST_CONFIG_IMPLEMENT
-#include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,43 +8,11 @@
 #include <cstring>
 #include <numeric>
 
-#include "fake_broker.h"
-
-#define __CUDA_API_VERSION_INTERNAL
-#include <cuda.h>
+#include "tests/shim/client.h"
 
 using namespace lull;
 
-namespace {
-
-FakeBroker* broker = nullptr;
-constexpr std::size_t mib = 1 << 20;
-
-std::vector<std::uint32_t> pattern(std::size_t bytes, std::uint32_t seed) {
-  std::vector<std::uint32_t> words(bytes / 4);
-  for (std::size_t i = 0; i < words.size(); ++i) words[i] = static_cast<std::uint32_t>(i) * 2654435761u + seed;
-  return words;
-}
-
-struct Buffer {
-  CUdeviceptr at = 0;
-  std::size_t bytes;
-  std::uint32_t seed;
-  explicit Buffer(std::size_t size, std::uint32_t s = 1) : bytes(size), seed(s) {
-    REQUIRE(cuMemAlloc_v2(&at, bytes) == CUDA_SUCCESS);
-  }
-  ~Buffer() {
-    if (at) CHECK(cuMemFree_v2(at) == CUDA_SUCCESS);
-  }
-  void fill() { REQUIRE(cuMemcpyHtoD_v2(at, pattern(bytes, seed).data(), bytes / 4 * 4) == CUDA_SUCCESS); }
-  bool intact() {
-    std::vector<std::uint32_t> words(bytes / 4);
-    if (cuMemcpyDtoH_v2(words.data(), at, bytes / 4 * 4) != CUDA_SUCCESS) return false;
-    return words == pattern(bytes, seed);
-  }
-};
-
-}  // namespace
+FakeBroker* lull::broker = nullptr;
 
 TEST_CASE("the first context attaches the process, and sizes are published") {
   CHECK(comes_true([] { return broker->attached(); }));

@@ -29,15 +29,42 @@ constexpr int first_result = 100000;
 
 StandinCall calls[id_count];
 std::atomic<unsigned long> counts[id_count];
+thread_local unsigned long calls_of_this_thread[id_count];
 bool aliases = false;
+std::atomic<bool> works{false};
+
+template <typename T>
+int answer(Arg place, T value) {
+  if (place) *reinterpret_cast<T*>(place) = value;
+  return 0;
+}
+
+// The answers that the shim needs before it manages a process; handles are not null.
+int succeed(unsigned id, const Arg (&arguments)[18]) {
+  constexpr Arg handle = 0x1000, card_bytes = 1 << 30;
+  switch (id) {
+    case id_cuDeviceGetCount: return answer(arguments[0], 1);
+    case id_cuDeviceTotalMem_v2: return answer(arguments[0], card_bytes);
+    case id_cuMemGetInfo_v2: return answer(arguments[0], card_bytes), answer(arguments[1], card_bytes);
+    case id_cuDevicePrimaryCtxRetain:
+    case id_cuCtxGetCurrent: return answer(arguments[0], handle + id_cuCtxGetCurrent);
+    case id_cuStreamCreate:
+    case id_cuStreamCreateWithPriority:
+    case id_cuGreenCtxStreamCreate:
+    case id_cuEventCreate: return answer(arguments[0], handle + id);
+    case id_cuStreamGetCtx: return answer(arguments[1], handle + id_cuCtxGetCurrent);
+    default: return 0;
+  }
+}
 
 [[gnu::noinline]] int note(unsigned id, const Arg (&arguments)[18]) {
   void* frames[10] = {};
   ::backtrace(frames, 10);
   counts[id].fetch_add(1);
+  ++calls_of_this_thread[id];
   std::memcpy(calls[id].arguments, arguments, sizeof arguments);
   std::memcpy(calls[id].callers, frames + 2, sizeof calls[id].callers);  // without note() and the function itself
-  return first_result + static_cast<int>(id);
+  return works ? succeed(id, arguments) : first_result + static_cast<int>(id);
 }
 
 template <unsigned id>
@@ -107,7 +134,7 @@ void* answer(const char* name, int version, std::uint64_t flags) {
 extern "C" {
 
 int standin_note_lookup(const char* symbol, const char* name, void** function, int version, std::uint64_t flags) {
-  counts[id_of(symbol)].fetch_add(1);
+  standin_count(symbol);
   if (!name || !*name || !function) return invalid_value;
   *function = answer(name, version, flags);
   return *function ? 0 : known(name) ? version_too_low : unknown_name;
@@ -121,6 +148,9 @@ StandinCall standin_call(const char* symbol) {
   return call;
 }
 
+void standin_work() { works = true; }
+unsigned long standin_calls_of_this_thread(const char* symbol) { return calls_of_this_thread[id_of(symbol)]; }
+
 void standin_forget(const char* symbol) {
   const int id = id_of(symbol);
   if (id < 0) return;
@@ -128,7 +158,10 @@ void standin_forget(const char* symbol) {
   calls[id] = {};
 }
 
-void standin_count(const char* symbol) { counts[id_of(symbol)].fetch_add(1); }
+void standin_count(const char* symbol) {
+  counts[id_of(symbol)].fetch_add(1);
+  ++calls_of_this_thread[id_of(symbol)];
+}
 
 void* standin_address(const char* symbol) {
   const int id = id_of(symbol);
