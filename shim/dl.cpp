@@ -6,6 +6,7 @@
 #include "shim/environment.h"
 #include "shim/lookup.h"
 #include "shim/next.h"
+#include "shim/observe.h"
 #include "shim/protection.h"
 
 namespace lull {
@@ -87,6 +88,7 @@ extern "C" {
 [[gnu::visibility("hidden")]] OpenRoute lull_route_dlopen(const char*, int mode) {
   if (lull::on(lull::Protection::shallow_bind) && (mode & RTLD_DEEPBIND) != 0 && lull::opted_in())
     mode &= ~RTLD_DEEPBIND;
+  if ((mode & RTLD_DEEPBIND) != 0 && lull::observe::wanted()) lull::observe::came_by(lull::observe::Route::deep_bind);
   return {mode, lull::next_dlopen.address()};
 }
 
@@ -95,6 +97,8 @@ extern "C" {
   if (lull::on(lull::Protection::namespace_watch) && space != LM_ID_BASE && lull::names_driver(file) &&
       lull::opted_in())
     lull::declare_unmanaged("the driver was opened in a namespace of its own (dlmopen)");
+  if (space != LM_ID_BASE && lull::names_driver(file) && lull::observe::wanted())
+    lull::observe::came_by(lull::observe::Route::other_namespace);
   return lull::next_dlmopen.address();
 }
 

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "shim/dl.h"
+#include "shim/observe.h"
 #include "shim/real.h"
 
 // Arrays made by exports.S, one entry per row in the order of hooks.def.
@@ -47,12 +48,12 @@ void* driver(Load load) {
 void* driver_address(unsigned row, Load load) {
   void* known = lull_real[row].load(std::memory_order_acquire);
   if (known == missing) return nullptr;
-  if (known != lull_first + row * stub_bytes) return known;
+  if (known != lull_first + row * stub_bytes) return observe::behind(row, known);
   void* handle = driver(load);
   if (!handle) return nullptr;  // asked again next time: the program may yet load a driver
   void* address = next::dlsym(handle, row_at(row).symbol);
   if (!address) forget_own_error();
-  lull_real[row].store(address ? address : missing, std::memory_order_release);
+  lull_real[row].store(address ? observe::entry(row, address) : missing, std::memory_order_release);
   return address;
 }
 
@@ -62,6 +63,5 @@ void* export_address(unsigned row) { return lull_exports + row * stub_bytes; }
 
 // The function that the first call of this row goes on to.
 extern "C" void* lull_resolve(unsigned row) {
-  void* address = lull::driver_address(row, lull::Load::yes);
-  return address ? address : lull::missing;
+  return lull::driver_address(row, lull::Load::yes) ? lull_real[row].load(std::memory_order_acquire) : lull::missing;
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -69,6 +70,25 @@ void choose_class(Environment& e) {
   e.opted_in = true;
 }
 
+// The program may go to another directory before the report is written.
+void set_report(Environment& e, const char* path) {
+  char here[PATH_MAX] = "";
+  const bool relative = path[0] != '/' && ::getcwd(here, sizeof here);
+  const int size = std::snprintf(e.report, sizeof e.report, "%s%s%s", relative ? here : "", relative ? "/" : "", path);
+  if (size >= static_cast<int>(sizeof e.report)) e.report[0] = 0;  // too long: standard error
+}
+
+// Reading further stops here: a program that observes is not managed, whatever it would have been.
+void observe(Environment& e) {
+  e.observe = true;
+  e.why_inert = "LULL=observe";
+  if (const char* tool = foreign_tool())
+    e.obstacle = tool;
+  else if (exists("/dev/dxg"))
+    e.obstacle = "WSL2 is not supported";
+  if (const char* report = get("LULL_OBSERVE_REPORT")) set_report(e, report);
+}
+
 Environment read() {
   Environment e;
   if (::getauxval(AT_SECURE)) {
@@ -84,6 +104,8 @@ Environment read() {
   if (const char* tenant = get("LULL_TENANT")) std::snprintf(e.tenant, sizeof e.tenant, "%s", tenant);
   if (mode && std::strcmp(mode, "off") == 0) {
     e.why_inert = "LULL=off";
+  } else if (mode && std::strcmp(mode, "observe") == 0) {
+    observe(e);
   } else if (const char* tool = foreign_tool()) {
     e.why_inert = tool;
   } else if (exists("/dev/dxg")) {

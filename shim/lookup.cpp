@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "shim/driver.h"
+#include "shim/observe.h"
 #include "shim/protection.h"
 #include "shim/rows.h"
 
@@ -14,11 +15,12 @@ std::atomic<unsigned long> guessed{0};
 
 void count(std::atomic<unsigned long>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
 
-void* answer(unsigned row, void* found) { return row_at(row).pass ? found : export_address(row); }
+bool passes(unsigned row) { return row_at(row).pass && !observe::sees(row); }
+void* answer(unsigned row, void* found) { return passes(row) ? found : export_address(row); }
 
 bool all_pass(Rows rows) {
   for (unsigned row = rows.first; row < rows.last; ++row)
-    if (!row_at(row).pass) return false;
+    if (!passes(row)) return false;
   return true;
 }
 
@@ -33,6 +35,7 @@ void* replace(const char* name, void* found, int version, cuuint64_t flags) {
   const Rows rows = rows_meant_by(name);
   if (rows.empty()) {
     count(unknown);
+    if (observe::wanted()) observe::asked_for_unknown(name);
     return found;
   }
   if (all_pass(rows)) return found;
@@ -46,6 +49,7 @@ void* replace(const char* name, void* found, int version, cuuint64_t flags) {
 }
 
 void replace_answer(CUresult result, const char* name, void** function, int version, cuuint64_t flags) {
+  if (observe::wanted()) observe::came_by(observe::Route::proc_address);
   if (result == CUDA_SUCCESS && name && function && *function) *function = replace(name, *function, version, flags);
 }
 
@@ -66,8 +70,12 @@ CUresult get_proc_address(const char* name, void** function, int version, cuuint
 
 void* by_symbol(void* handle, const char* symbol, void* found) {
   const auto row = row_of_symbol(symbol);
-  if (!row && handle == driver(Load::no)) count(unknown);
-  if (!row || row_at(*row).pass) return found;
+  if (!row && handle == driver(Load::no)) {
+    count(unknown);
+    if (observe::wanted()) observe::asked_for_unknown(symbol);
+  }
+  if (row && observe::wanted()) observe::came_by(observe::Route::dlsym);
+  if (!row || passes(*row)) return found;
   // Another library's function of the same name is none of our business.
   return driver_address(*row, Load::no) == found ? export_address(*row) : found;
 }

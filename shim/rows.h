@@ -13,7 +13,8 @@ struct Row {
   std::uint8_t symbol_length;
   std::uint8_t name_length;  // the name asked for is the beginning of the symbol
   Stream stream;
-  bool pass;  // handled by nobody: the driver's own address is the answer
+  bool pass;   // handled by nobody: the driver's own address is the answer
+  bool gated;  // submits work
   std::uint32_t since;
 };
 
