@@ -210,27 +210,29 @@ TEST_CASE("a kernel lasts as long as the timer tells it to") {
 TEST_CASE("of kernels that wait those of streams with a higher priority go first") {
   const TestContext context;
   const std::uint64_t since_ns = now_ns();
-  constexpr int kernels = 20;
+  // Many of high priority, so that one of theirs waits at every time, however slowly their threads come back on a
+  // machine with much else to do; the last is of low priority.
+  constexpr int high = 8, kernels = 20;
   Buffer gate;
-  CUstream streams[3] = {};  // two of high priority, so that one of theirs always waits; one of low
-  CUfunction functions[3] = {};
+  CUstream streams[high + 1] = {};
+  CUfunction functions[high + 1] = {};
   std::uint64_t wait = 1'000'000;
   void* parameters[] = {&wait};
-  for (int s = 0; s < 3; ++s) {
-    OK(cuStreamCreateWithPriority(&streams[s], CU_STREAM_NON_BLOCKING, s < 2 ? -5 : 0));
+  for (int s = 0; s <= high; ++s) {
+    OK(cuStreamCreateWithPriority(&streams[s], CU_STREAM_NON_BLOCKING, s < high ? -5 : 0));
     functions[s] = own_kernel("last");
     OK(cuStreamWaitValue32_v2(streams[s], gate.at, 1, CU_STREAM_WAIT_VALUE_EQ));
-    for (int i = 0; i < kernels; ++i)
+    for (int i = 0; i < (s < high ? kernels / 4 : kernels); ++i)
       OK(cuLaunchKernel(functions[s], 1, 1, 1, 1, 1, 1, 0, streams[s], parameters, nullptr));
   }
   OK(cuStreamWriteValue32_v2(new_stream(), gate.at, 1, 0));
   OK(cuCtxSynchronize());
   std::uint64_t high_end_ns = 0;
-  for (int s = 0; s < 2; ++s) {
+  for (int s = 0; s < high; ++s) {
     for (const Record& r : of_this_process(Kind::kernel, functions[s], since_ns))
       high_end_ns = std::max(high_end_ns, r.end_ns);
   }
-  const auto low = of_this_process(Kind::kernel, functions[2], since_ns);
+  const auto low = of_this_process(Kind::kernel, functions[high], since_ns);
   REQUIRE_EQ(low.size(), kernels);
   // Taken in turns all would be over by then.
   CHECK(std::ranges::count_if(low, [&](const Record& r) { return r.end_ns <= high_end_ns; }) <= kernels * 3 / 4);
