@@ -8,6 +8,7 @@
 #include "tests/driver/array/array.h"
 #include "tests/driver/card/settings.h"
 #include "tests/driver/code/module.h"
+#include "tests/driver/graph/capture.h"
 #include "tests/driver/graph/exec.h"
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/memory/memory.h"
@@ -26,6 +27,21 @@ constexpr std::uint64_t stop_ns = 2'000'000'000;
 std::uint64_t next_id() {
   static std::atomic<std::uint64_t> last{0};
   return ++last;
+}
+
+// Lives as long as a thread that has had a stream of its own.
+struct ThreadStreams {
+  int tid = 0;
+  ~ThreadStreams() {
+    if (tid == 0 || !initialised()) return;  // the latter: a forked child, where any lock may be held for ever
+    for (const auto& context : registry<Context>().all()) context->end_thread_stream(tid);
+  }
+};
+
+int end_streams_with_this_thread() {
+  thread_local ThreadStreams streams;
+  if (streams.tid == 0) streams.tid = static_cast<int>(::syscall(SYS_gettid));
+  return streams.tid;
 }
 
 }  // namespace
@@ -102,6 +118,7 @@ void Context::deactivate() {
   }
   stop_work();
   tell_leaks();
+  drop_events_of(*this);
   drop_captures_of(*this);
   drop_graphs_of(*this);
   unload_modules_of(*this);
@@ -120,27 +137,43 @@ void Context::deactivate() {
   device_.card->refund(settings().context_bytes);
 }
 
+// Of a context that is destroyed meanwhile: closed, so that it refuses work, and kept nowhere.
+std::shared_ptr<Stream> Context::new_stream(Stream::Kind kind, int priority) {
+  auto made = std::make_shared<Stream>(shared_from_this(), life_, kind, priority);
+  if (!active_) made->close();
+  return made;
+}
+
 std::shared_ptr<Stream> Context::legacy_stream() {
-  auto self = shared_from_this();
-  {
-    const std::scoped_lock lock(mutex_);
-    if (legacy_) return legacy_;
-  }
-  auto made = std::make_shared<Stream>(self, Stream::Kind::legacy, 0);
   const std::scoped_lock lock(mutex_);
-  if (!legacy_) legacy_ = std::move(made);
-  return legacy_;
+  if (legacy_) return legacy_;
+  auto made = new_stream(Stream::Kind::legacy, 0);
+  if (active_) legacy_ = made;
+  return made;
 }
 
 std::shared_ptr<Stream> Context::thread_stream() {
-  const int tid = static_cast<int>(::syscall(SYS_gettid));
+  const int tid = end_streams_with_this_thread();
+  const std::scoped_lock lock(mutex_);
+  if (const auto found = of_threads_.find(tid); found != of_threads_.end()) return found->second;
+  auto made = new_stream(Stream::Kind::per_thread, 0);
+  if (active_) of_threads_.emplace(tid, made);
+  return made;
+}
+
+void Context::end_thread_stream(int tid) {
+  std::shared_ptr<Stream> stream;
   {
     const std::scoped_lock lock(mutex_);
-    if (const auto found = of_threads_.find(tid); found != of_threads_.end()) return found->second;
+    const auto found = of_threads_.find(tid);
+    if (found == of_threads_.end()) return;
+    stream = std::move(found->second);
+    of_threads_.erase(found);
+    std::erase_if(created_, [](const auto& s) { return !registry<Stream>().find(s.get()) && s->idle(); });
+    if (!stream->idle()) created_.push_back(stream);  // it still counts, as a destroyed stream does
   }
-  auto made = std::make_shared<Stream>(shared_from_this(), Stream::Kind::per_thread, 0);
-  const std::scoped_lock lock(mutex_);
-  return of_threads_.emplace(tid, std::move(made)).first->second;
+  leave_captures(stream);
+  stream->close();
 }
 
 std::shared_ptr<Stream> Context::default_stream() {
@@ -148,9 +181,10 @@ std::shared_ptr<Stream> Context::default_stream() {
 }
 
 std::shared_ptr<Stream> Context::create_stream(Stream::Kind kind, int priority) {
-  auto made = std::make_shared<Stream>(shared_from_this(), kind, priority);
-  registry<Stream>().add(made);
   const std::scoped_lock lock(mutex_);
+  auto made = new_stream(kind, priority);
+  if (!active_) return made;
+  registry<Stream>().add(made);
   std::erase_if(awaited_, [](const auto& event) { return event->over(); });
   for (const auto& event : awaited_) (void)made->push(event, {});
   std::erase_if(created_, [](const auto& s) { return !registry<Stream>().find(s.get()) && s->idle(); });
@@ -185,12 +219,14 @@ CUresult Context::record(const EventPtr& event) {
   std::vector<Ticket> behind;
   for (const auto& stream : streams()) behind.push_back({stream, stream->submitted()});
   auto mark = std::make_shared<Mark>(life());
-  auto marker = std::make_shared<Stream>(shared_from_this(), Stream::Kind::non_blocking, 0);
+  std::shared_ptr<Stream> marker;
   {
     const std::scoped_lock lock(mutex_);
-    if (!marker_) marker_ = marker;
+    if (!active_) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    if (!marker_) marker_ = new_stream(Stream::Kind::non_blocking, 0);
     marker = marker_;
   }
+  marker->wait_for_room();
   const std::scoped_lock lock(event->mutex);
   (void)marker->push(std::make_shared<RecordOperation>(event, mark), std::move(behind));
   event->mark = std::move(mark);

@@ -43,6 +43,7 @@ class Context : public std::enable_shared_from_this<Context> {
   std::shared_ptr<Stream> legacy_stream();
   std::shared_ptr<Stream> thread_stream();
   std::shared_ptr<Stream> create_stream(Stream::Kind kind, int priority);
+  void end_thread_stream(int tid);  // the thread has ended; what its stream still has to do is done
   void forget(const std::shared_ptr<Stream>& stream);
   std::vector<std::shared_ptr<Stream>> streams() const;
   CUresult synchronize();
@@ -58,6 +59,7 @@ class Context : public std::enable_shared_from_this<Context> {
   std::atomic<CUfunc_cache> cache_config{CU_FUNC_CACHE_PREFER_NONE};
 
  private:
+  std::shared_ptr<Stream> new_stream(Stream::Kind kind, int priority);  // locked
   void stop_work();
   void tell_leaks() const;
 

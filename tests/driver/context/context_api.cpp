@@ -82,9 +82,9 @@ CUresult cuCtxCreate_v4(CUcontext* pctx, CUctxCreateParams* params, unsigned fla
 CUresult cuCtxDestroy_v2(CUcontext ctx) {
   auto context = registry<Context>().find(ctx);
   if (!context || context->primary()) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!registry<Context>().remove(ctx)) return CUDA_ERROR_INVALID_CONTEXT;  // another thread destroys it
   if (current_handle() == ctx) --stack.depth;
   context->deactivate();
-  registry<Context>().remove(ctx);
   return CUDA_SUCCESS;
 }
 

@@ -138,9 +138,10 @@ CUresult queue_copy(Stream& stream, const CopyPlan& plan, Wait wait) {
     }
     return queue_staged(stream, plan);
   }
-  const CUresult failed = submit(stream, std::make_shared<CopyOperation>(plan.box, plan.route));
+  Ticket placed;
+  const CUresult failed = submit(stream, std::make_shared<CopyOperation>(plan.box, plan.route), {}, &placed);
   if (failed || captures || !returns_when_done(plan, wait)) return failed;
-  stream.wait_until(stream.submitted());
+  stream.wait_until(placed.number);  // not for what other threads have given the stream since
   return stream.life().sticky();
 }
 

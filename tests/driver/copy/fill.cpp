@@ -66,9 +66,10 @@ CUresult queue_fill(Stream& stream, const Fill& fill, Wait wait) {
   if (const CUresult refused = check_fill(fill)) return refused;
   if (fill.width == 0 || fill.height == 0) return CUDA_SUCCESS;
   const bool captures = capture_of(stream) != nullptr;
-  const CUresult failed = submit(stream, std::make_shared<FillOperation>(fill));
+  Ticket placed;
+  const CUresult failed = submit(stream, std::make_shared<FillOperation>(fill), {}, &placed);
   if (failed || captures || wait == Wait::no || !host_sees_at_once(fill.to.address)) return failed;
-  stream.wait_until(stream.submitted());
+  stream.wait_until(placed.number);
   return stream.life().sticky();
 }
 

@@ -5,6 +5,7 @@
 
 #include "tests/driver/card/clock.h"
 #include "tests/driver/context/context.h"
+#include "tests/driver/registry.h"
 
 namespace lull::sim {
 
@@ -33,6 +34,12 @@ CUresult RecordOperation::run(Running& running) const {
   running.end_ns = running.ready_ns;  // takes no time of its own
   if (mark_) mark_->reach(running.ready_ns);
   return CUDA_SUCCESS;
+}
+
+void drop_events_of(const Context& context) {
+  for (const auto& event : registry<Event>().all()) {
+    if (event->context.lock().get() == &context) registry<Event>().remove(event.get());
+  }
 }
 
 OperationPtr RecordOperation::for_launch() const {

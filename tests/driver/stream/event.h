@@ -36,6 +36,7 @@ struct Event {
   Dependencies captured_at;              // behind these nodes
 };
 using EventPtr = std::shared_ptr<Event>;
+void drop_events_of(const Context& context);  // it is being destroyed
 
 // As a node of a graph: each launch makes a mark of its own, which later waits refer to.
 class RecordOperation : public Operation {

@@ -68,9 +68,11 @@ CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned flags
     event->captured_at = std::move(behind);
     return CUDA_SUCCESS;
   }
+  if (flags & CU_EVENT_RECORD_EXTERNAL) return CUDA_ERROR_INVALID_VALUE;  // means something in a capture only
   auto life = life_of(*stream);
   if (!life) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
   auto mark = std::make_shared<Mark>(std::move(life));
+  stream->wait_for_room();  // not below: who asks for the event's state waits for its mutex
   // Held over the submission: two threads that record one event leave the later mark in it.
   const std::scoped_lock lock(event->mutex);
   if (const CUresult failed = submit(*stream, std::make_shared<RecordOperation>(event, mark))) return failed;
@@ -89,7 +91,8 @@ CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned flags) {
   if (flags & ~static_cast<unsigned>(CU_EVENT_WAIT_EXTERNAL)) return CUDA_ERROR_INVALID_VALUE;
   const auto capture = capture_of(*stream);
   if (flags & CU_EVENT_WAIT_EXTERNAL) {
-    if (capture) return submit(*stream, std::make_shared<AwaitOperation>(event, nullptr));
+    if (!capture) return CUDA_ERROR_INVALID_VALUE;
+    return submit(*stream, std::make_shared<AwaitOperation>(event, nullptr));
   }
   const State state = state_of(*event);
   if (state.captured_in) return join_capture(stream.stream, state.captured_in, state.captured_at);

@@ -77,3 +77,31 @@ TEST_CASE("a context's event is reached when all its streams have got there, and
   OK(cuEventSynchronize(event));
   CHECK_EQ(cuCtxRecordEvent(other.handle, event), CUDA_ERROR_INVALID_HANDLE);  // of another context
 }
+
+TEST_CASE("an event goes with its context") {
+  CUevent event = nullptr;
+  {
+    const TestContext context;
+    event = new_event();
+    OK(cuEventRecord(event, nullptr));
+    OK(cuEventSynchronize(event));
+  }
+  const TestContext another;
+  CHECK_EQ(cuEventQuery(event), CUDA_ERROR_INVALID_HANDLE);
+  CHECK_EQ(cuStreamWaitEvent(nullptr, event, 0), CUDA_ERROR_INVALID_HANDLE);
+  CHECK_EQ(cuEventDestroy_v2(event), CUDA_ERROR_INVALID_HANDLE);
+}
+
+TEST_CASE("the flags for external events are invalid outside of a capture") {
+  const TestContext context;
+  const CUstream stream = new_stream();
+  const CUevent event = new_event();
+  CHECK_EQ(cuEventRecordWithFlags(event, stream, CU_EVENT_RECORD_EXTERNAL), CUDA_ERROR_INVALID_VALUE);
+  CHECK_EQ(cuStreamWaitEvent(stream, event, CU_EVENT_WAIT_EXTERNAL), CUDA_ERROR_INVALID_VALUE);
+  OK(cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_RELAXED));
+  OK(cuEventRecordWithFlags(event, stream, CU_EVENT_RECORD_EXTERNAL));
+  OK(cuStreamWaitEvent(stream, event, CU_EVENT_WAIT_EXTERNAL));
+  CUgraph graph = nullptr;
+  OK(cuStreamEndCapture(stream, &graph));
+  OK(cuGraphDestroy(graph));
+}

@@ -24,9 +24,9 @@ std::uint32_t next_number() {
 
 }  // namespace
 
-Stream::Stream(const std::shared_ptr<Context>& context, Kind kind, int priority)
+Stream::Stream(const std::shared_ptr<Context>& context, std::shared_ptr<Life> life, Kind kind, int priority)
     : context_(context),
-      life_(context->life()),
+      life_(std::move(life)),
       device_(context->device()),
       kind_(kind),
       priority_(priority),
@@ -44,6 +44,7 @@ void Stream::wait_for_room() {
 
 Ticket Stream::push(OperationPtr work, std::vector<Ticket> dependencies) {
   const std::scoped_lock lock(mutex_);
+  if (closed_) return {};  // its thread may have gone: who waits for this work would wait for ever
   queue_.push_back({std::move(work), std::move(dependencies), now_ns()});
   ++submitted_;
   if (!has_thread_) start();

@@ -29,7 +29,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
  public:
   enum class Kind { legacy, per_thread, blocking, non_blocking };
 
-  Stream(const std::shared_ptr<Context>& context, Kind kind, int priority);
+  Stream(const std::shared_ptr<Context>& context, std::shared_ptr<Life> life, Kind kind, int priority);
 
   Kind kind() const { return kind_; }
   int priority() const { return priority_; }
@@ -38,6 +38,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
   Life& life() const { return *life_; }
 
   void wait_for_room();  // a full queue makes its caller wait, as a GPU's does
+  // A ticket without a stream: it has been closed meanwhile, and nobody would do the work.
   Ticket push(OperationPtr work, std::vector<Ticket> dependencies);
   std::uint64_t submitted() const;
   bool idle() const;

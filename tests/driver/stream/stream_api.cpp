@@ -47,6 +47,8 @@ CUresult submit(Stream& stream, OperationPtr work, std::vector<Ticket> also, Tic
     std::ranges::move(tickets(*context, stream), std::back_inserter(also));
     ticket = stream.push(std::move(work), std::move(also));
   }
+  // Another thread destroyed the stream, or its context, since the handle was found.
+  if (!ticket.stream) return context->active() ? CUDA_ERROR_INVALID_HANDLE : CUDA_ERROR_CONTEXT_IS_DESTROYED;
   if (placed) *placed = std::move(ticket);
   return CUDA_SUCCESS;
 }
