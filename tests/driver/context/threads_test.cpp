@@ -92,19 +92,20 @@ TEST_CASE("of two threads that destroy one context one is told that it has gone"
 
 TEST_CASE("the stream of a thread goes with the thread, when its work is done") {
   const TestContext context;
+  constexpr std::uint32_t count = 60;
   CUdeviceptr d = 0;
-  OK(cuMemAlloc_v2(&d, 4));
+  OK(cuMemAlloc_v2(&d, count * 4));
   const auto before = threads();
-  for (std::uint32_t i = 0; i < 60; ++i) {
+  for (std::uint32_t i = 0; i < count; ++i) {
     std::thread([&] {
       OK(cuCtxSetCurrent(context.handle));
-      OK(cuMemsetD32Async(d, i, 1, CU_STREAM_PER_THREAD));
+      OK(cuMemsetD32Async(d + 4 * i, i, 1, CU_STREAM_PER_THREAD));
     }).join();
   }
-  std::uint32_t last = 0;
+  std::uint32_t words[count] = {};
   OK(cuCtxSynchronize());
-  OK(cuMemcpyDtoH_v2(&last, d, 4));
-  CHECK_EQ(last, 59);
+  OK(cuMemcpyDtoH_v2(words, d, sizeof words));
+  for (std::uint32_t i = 0; i < count; ++i) CHECK_EQ(words[i], i);
   CHECK(eventually([&] { return threads() <= before + 2; }));
 }
 
@@ -115,6 +116,7 @@ TEST_CASE("a synchronous copy waits for its own work, not for what another threa
   OK(cuMemAlloc_v2(&flags, 8));
   OK(cuMemsetD32_v2(flags, 0, 2));
   OK(cuStreamCreate(&aside, CU_STREAM_NON_BLOCKING));
+  OK(cuCtxSynchronize());  // the zeros are there before anybody writes ones
   CUdeviceptr second = flags + 4;
   OK(launch(kernel("spin"), 1, nullptr, {&flags}));
   std::atomic<int> tid{0}, done{0};
