@@ -45,6 +45,22 @@ TEST_CASE(
   CHECK_EQ(reinterpret_cast<std::size_t>(jit.values[1]), std::strlen(jit.log.data()));
 }
 
+TEST_CASE("PTX of a newer version than the driver knows is told from wrong PTX") {
+  const TestContext context;
+  CUmodule module = nullptr;
+  const auto text = [](const char* version) {
+    return std::string(".version ") + version + "\n.target sm_75\n.address_size 64\n.entry k { ret; }";
+  };
+  Options jit;
+  CHECK_EQ(cuModuleLoadDataEx(&module, text("9.1").c_str(), 2, jit.options.data(), jit.values.data()),
+           CUDA_ERROR_UNSUPPORTED_PTX_VERSION);
+  CHECK_EQ(std::string(jit.log.data()), "line 1, column 10: version 9.1 is newer than 9.0, the newest known here");
+  CHECK_EQ(cuModuleLoadData(&module, text("10.0").c_str()), CUDA_ERROR_UNSUPPORTED_PTX_VERSION);
+  CHECK_EQ(cuModuleLoadData(&module, text("9.x").c_str()), CUDA_ERROR_INVALID_PTX);
+  OK(cuModuleLoadData(&module, text("9.0").c_str()));
+  OK(cuModuleUnload(module));
+}
+
 TEST_CASE("an error log is never written past its size") {
   const TestContext context;
   Options jit;

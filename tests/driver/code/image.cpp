@@ -96,6 +96,15 @@ CUresult read_fat(const std::byte* image, std::optional<std::size_t> bytes, std:
   return CUDA_ERROR_NO_BINARY_FOR_GPU;
 }
 
+ptx::Limits limits() {
+  constexpr unsigned newest_version = 90;  // of CUDA 13.0, whose driver this is
+  return {.target = device_target(), .version = newest_version};
+}
+
+CUresult result_of(const ptx::Error& error) {
+  return error.newer ? CUDA_ERROR_UNSUPPORTED_PTX_VERSION : CUDA_ERROR_INVALID_PTX;
+}
+
 }  // namespace
 
 unsigned device_target() {
@@ -128,21 +137,21 @@ CUresult texts_of(const void* image, std::optional<std::size_t> bytes, std::vect
 CUresult module_of(const std::vector<std::string>& texts, std::shared_ptr<const ptx::Module>& out, std::string& log) {
   const std::vector<std::string_view> views(texts.begin(), texts.end());
   std::size_t failing = 0;
-  auto linked = ptx::link(views, {.target = device_target()}, failing);
+  auto linked = ptx::link(views, limits(), failing);
   if (const auto* error = std::get_if<ptx::Error>(&linked)) {
     log = "line " + std::to_string(error->line) + ", column " + std::to_string(error->column) + ": " + error->message;
     if (texts.size() > 1) log = "input " + std::to_string(failing + 1) + ", " + log;
-    return CUDA_ERROR_INVALID_PTX;
+    return result_of(*error);
   }
   out = std::make_shared<const ptx::Module>(std::move(std::get<ptx::Module>(linked)));
   return CUDA_SUCCESS;
 }
 
 CUresult check_text(std::string_view text, std::string& log) {
-  const auto error = ptx::check(text, {.target = device_target()});
+  const auto error = ptx::check(text, limits());
   if (!error) return CUDA_SUCCESS;
   log = "line " + std::to_string(error->line) + ", column " + std::to_string(error->column) + ": " + error->message;
-  return CUDA_ERROR_INVALID_PTX;
+  return result_of(*error);
 }
 
 std::string linked_image(const std::vector<std::string>& texts) {

@@ -179,11 +179,13 @@ CUresult check_attribute(CUlaunchAttributeID id, const CUlaunchAttributeValue& v
       return value.syncPolicy >= CU_SYNC_POLICY_AUTO && value.syncPolicy <= CU_SYNC_POLICY_BLOCKING_SYNC
                  ? CUDA_SUCCESS
                  : CUDA_ERROR_INVALID_VALUE;
+    // Libraries say "not programmatic" to every card.
+    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
+      return value.programmaticStreamSerializationAllowed ? CUDA_ERROR_NOT_SUPPORTED : CUDA_SUCCESS;
     // Clusters and programmatic launches came with compute capability 9.0, device-updatable nodes need device runtime.
     case CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION:
     case CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE:
     case CU_LAUNCH_ATTRIBUTE_PREFERRED_CLUSTER_DIMENSION:
-    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
     case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT:
     case CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT:
     case CU_LAUNCH_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE:

@@ -305,3 +305,20 @@ TEST_CASE("occupancy goes by threads and shared memory") {
   CHECK_EQ(cuOccupancyMaxActiveBlocksPerMultiprocessor(&small, add_one, 0, 0), CUDA_ERROR_INVALID_VALUE);
   CHECK_EQ(cuOccupancyMaxActiveBlocksPerMultiprocessor(&small, nullptr, 64, 0), CUDA_ERROR_INVALID_HANDLE);
 }
+
+TEST_CASE("a launch that asks not to be programmatic is an ordinary one; one that asks to be is not supported here") {
+  const TestContext context;
+  CUlaunchAttribute attribute{};
+  attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+  CUlaunchConfig config{};
+  config.gridDimX = config.gridDimY = config.gridDimZ = config.blockDimX = config.blockDimY = config.blockDimZ = 1;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  std::uint64_t wait = 0;
+  void* parameters[] = {&wait};
+  const CUfunction f = own_kernel("last");
+  OK(cuLaunchKernelEx(&config, f, parameters, nullptr));
+  attribute.value.programmaticStreamSerializationAllowed = 1;
+  CHECK_EQ(cuLaunchKernelEx(&config, f, parameters, nullptr), CUDA_ERROR_NOT_SUPPORTED);
+  OK(cuCtxSynchronize());
+}

@@ -27,6 +27,7 @@ class ModuleParser {
   bool header();
   bool item();
   bool skip_file();
+  bool version();
   bool target();
   bool skip_section();
   bool variables(Space space, Linkage linkage);
@@ -48,13 +49,30 @@ bool ModuleParser::header() {
     return reader_.fail(reader_.peek(), "PTX starts with .version, for example .version 6.3");
   if (reader_.peek().kind != TokenKind::real64)
     return reader_.fail(reader_.peek(), "expected a version such as 6.3, found " + quoted(reader_.peek()));
-  reader_.next();
-  if (!target()) return false;
+  if (!version() || !target()) return false;
   const bool has_size = reader_.accept(".address_size");
   const Token size = reader_.peek();
   if (!has_size) return reader_.fail(size, "expected .address_size 64 after .target");
   const auto bits = reader_.integer("an address size", 64);
   return bits && (*bits == 64 || reader_.fail(size, "only .address_size 64 is supported"));
+}
+
+// 6.3 counts as 63, as no version has had more than nine minor ones.
+bool ModuleParser::version() {
+  const Token number = reader_.next();
+  const auto text = number.text;
+  const auto dot = text.find('.');
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  const bool good = dot != std::string_view::npos && dot > 0 && dot <= 2 && text.size() == dot + 2 &&
+                    std::ranges::all_of(text.substr(0, dot), digit) && digit(text.back());
+  if (!good) return reader_.fail(number, "expected a version such as 6.3, found " + quoted(number));
+  unsigned version = 0;
+  for (const char c : text)
+    if (digit(c)) version = version * 10 + static_cast<unsigned>(c - '0');
+  if (limits_.version == 0 || version <= limits_.version) return true;
+  return reader_.fail_as_newer(number, "version " + std::string(text) + " is newer than " +
+                                           std::to_string(limits_.version / 10) + "." +
+                                           std::to_string(limits_.version % 10) + ", the newest known here");
 }
 
 // .target sm_75, or sm_90a: only devices of exactly that architecture. Options such as texmode_independent follow.

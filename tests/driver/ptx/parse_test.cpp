@@ -22,6 +22,8 @@ constexpr std::string_view kBefore =
 const Wrong kWrongModules[] = {
     {"", 1, 1, "PTX starts with .version, for example .version 6.3"},
     {".target sm_75", 1, 1, "PTX starts with .version, for example .version 6.3"},
+    {".version 6.33 .target sm_75", 1, 10, "expected a version such as 6.3, found '6.33'"},
+    {".version 6e1 .target sm_75", 1, 10, "expected a version such as 6.3, found '6e1'"},
     {".version six", 1, 10, "expected a version such as 6.3, found 'six'"},
     {".version 6.3\n.address_size 64", 2, 1, "expected .target after .version, for example .target sm_75"},
     {".version 6.3\n.target 75", 2, 9, "expected an architecture such as sm_75, found '75'"},

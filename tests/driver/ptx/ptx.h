@@ -79,11 +79,13 @@ struct Error {
   std::string message;
   int line = 0;
   int column = 0;
+  bool newer = false;  // only its .version: the text is for a reader that knows more than this one
 };
 
 // What a device takes. Zero: anything.
 struct Limits {
-  unsigned target = 0;  // the highest .target, 86 for sm_86
+  unsigned target = 0;   // the highest .target, 86 for sm_86
+  unsigned version = 0;  // the highest .version, 90 for 9.0
 };
 
 // May be called from any thread. Any text gives an answer: nothing throws but running out of memory.

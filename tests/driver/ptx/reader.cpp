@@ -60,6 +60,11 @@ bool Reader::fail(const Token& at, std::string message) {
   return false;
 }
 
+bool Reader::fail_as_newer(const Token& at, std::string message) {
+  if (!error_) error_ = Error{std::move(message), at.line, at.column, true};
+  return false;
+}
+
 std::optional<Token> Reader::name(std::string_view what) {
   const Token& token = peek();
   if (token.kind == TokenKind::word && is_name(token.text)) return next();

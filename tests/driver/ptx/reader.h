@@ -26,6 +26,7 @@ class Reader {
 
   // Records the error and returns false. The first one stays.
   bool fail(const Token& at, std::string message);
+  bool fail_as_newer(const Token& at, std::string message);
   const std::optional<Error>& error() const { return error_; }
 
   // A name that the text declares; `what` it is to name.
