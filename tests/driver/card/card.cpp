@@ -45,6 +45,7 @@ void Card::give_back_the_dead() {
       if (file_->owners()[i] == s + 1) file_->owners()[i] = 0;
     }
     drop_holder(s);
+    drop_events_of(s);
     slot = {};
     // The slot may be somebody else's next, and must not seem to hold the engine then.
     for (auto* word : {&file_->compute.holder, &file_->compute.waiter, &file_->compute.last}) {

@@ -32,6 +32,10 @@ struct ShareId {
   std::uint32_t index;
   std::uint64_t serial;
 };
+struct EventId {  // of an event that several processes use, see card_events.cpp
+  std::uint32_t index;
+  std::uint64_t serial;
+};
 using ShareNote = std::array<std::uint64_t, 8>;  // what its maker tells those who come to hold it
 
 struct MemoryInfo {
@@ -58,6 +62,7 @@ struct QueuedTransfer {
 };
 
 struct Transfer;  // see link.h
+struct SharedEvent;
 struct CardFile;  // the mapped head, see card_file.h
 
 class Card {
@@ -76,6 +81,15 @@ class Card {
   void drop(const ShareId& id);
   int descriptor_of(const ShareId& id);  // a reference of its own, until it is closed; -1: cannot be made
   std::optional<ShareId> share_of_descriptor(int fd);
+
+  std::optional<EventId> make_event();  // empty: there are too many
+  void end_event(const EventId& id);
+  bool has_event(const EventId& id);
+  std::uint64_t record_event(const EventId& id);  // the record's number, for this process to reach; 0: it is gone
+  void reach_event(const EventId& id, std::uint64_t number);
+  std::uint64_t latest_record(const EventId& id);  // 0: none
+  bool record_reached(const EventId& id, std::uint64_t number);
+  void wait_for_record(const EventId& id, std::uint64_t number);  // for some milliseconds at most
 
   // Memory that has a size and no place: contexts, modules.
   bool charge(std::size_t bytes);
@@ -110,6 +124,8 @@ class Card {
   void let_others_first();
   void give_back_the_dead();
   void drop_holder(std::size_t slot);
+  SharedEvent* event(const EventId& id) const;
+  void drop_events_of(std::size_t slot);
   void free_unheld_shares();
   int open_again() const;
   bool has_descriptor(std::uint32_t index) const;

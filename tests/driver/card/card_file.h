@@ -12,7 +12,7 @@
 
 namespace lull::sim {
 
-inline constexpr std::size_t card_slots = 256, card_shares = 1024;
+inline constexpr std::size_t card_slots = 256, card_shares = 1024, card_events = 512;
 inline constexpr std::uint16_t shared_owner = 0x8000;  // with the index of the share
 
 // A process on the card. The start time tells it from a later process of the same number.
@@ -32,6 +32,19 @@ struct Share {
   ShareNote note;
 };
 int first_holder(const Share& share);  // -1: none, only descriptors refer to it
+
+struct SharedEvent {
+  struct Record {
+    std::uint64_t number;  // 0: none
+    std::uint32_t slot;    // + 1, of the process that is to reach it
+    std::uint32_t reserved;
+  };
+  std::uint64_t serial;  // 0: unused
+  std::uint64_t latest;
+  std::uint32_t owner;                 // slot + 1
+  std::atomic<std::uint32_t> changes;  // futex
+  std::array<Record, 32> pending;
+};
 
 struct ComputeEngine {
   std::atomic<std::uint32_t> holder;  // slot + 1, 0 = free; also the futex
@@ -66,9 +79,10 @@ struct CardFile {
   std::array<std::uint8_t, 16> uuid;
   pthread_mutex_t mutex;  // robust: guards slots and owners
   std::array<Slot, card_slots> slots;
-  std::array<Share, card_shares> shares;  // guarded by the mutex
-  std::uint64_t last_share;
-  std::uint32_t share_end;  // none from here on has ever been used
+  std::array<Share, card_shares> shares;        // guarded by the mutex
+  std::array<SharedEvent, card_events> events;  // guarded by the mutex, but for the futex words
+  std::uint64_t last_share;                     // the serial of the newest share or event
+  std::uint32_t share_end;                      // none from here on has ever been used
   std::uint32_t reserved;
   std::array<TransferQueue, engine_count> engines;  // guarded by the mutex
   ComputeEngine compute;
@@ -85,7 +99,7 @@ constexpr std::uint64_t layout_of_card() {
   std::uint64_t hash = 5;
   for (const std::size_t part :
        {sizeof(CardFile), sizeof(Slot), sizeof(Share), sizeof(ShareNote), sizeof(TransferQueue), sizeof(Transfer),
-        offsetof(Transfer, alone), offsetof(Transfer, start_ns), offsetof(CardFile, shares),
+        offsetof(Transfer, alone), offsetof(Transfer, start_ns), sizeof(SharedEvent), offsetof(CardFile, shares),
         offsetof(CardFile, engines), offsetof(CardFile, compute)})
     hash = (hash ^ part) * 0x100000001b3u;
   return hash;

@@ -218,7 +218,6 @@ CUresult Context::synchronize() {
 CUresult Context::record(const EventPtr& event) {
   std::vector<Ticket> behind;
   for (const auto& stream : streams()) behind.push_back({stream, stream->submitted()});
-  auto mark = std::make_shared<Mark>(life());
   std::shared_ptr<Stream> marker;
   {
     const std::scoped_lock lock(mutex_);
@@ -228,6 +227,7 @@ CUresult Context::record(const EventPtr& event) {
   }
   marker->wait_for_room();
   const std::scoped_lock lock(event->mutex);
+  auto mark = new_mark(*event, life());
   (void)marker->push(std::make_shared<RecordOperation>(event, mark), std::move(behind));
   event->mark = std::move(mark);
   event->captured_in.reset();

@@ -1,6 +1,5 @@
 // Legacy IPC of cuMemAlloc memory. What is shared is the physical memory behind an allocation, so a small one brings
-// its slab with it. Events between processes are not built (CU_DEVICE_ATTRIBUTE_IPC_EVENT_SUPPORTED is 0): an event
-// lives in the process that made it.
+// its slab with it. Events between processes: stream/ipc_event_api.cpp.
 #include <unistd.h>
 
 #include <cstring>
@@ -128,17 +127,6 @@ CUresult cuIpcCloseMemHandle(CUdeviceptr dptr) {
   }
   if (const CUresult failed = context->synchronize()) return failed;
   return close_ipc(dptr) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-}
-
-CUresult cuIpcGetEventHandle(CUipcEventHandle* pHandle, CUevent event) {
-  if (!pHandle) return CUDA_ERROR_INVALID_VALUE;
-  return event ? CUDA_ERROR_NOT_SUPPORTED : CUDA_ERROR_INVALID_HANDLE;
-}
-
-CUresult cuIpcOpenEventHandle(CUevent* phEvent, CUipcEventHandle) {
-  const Found context = current_context();
-  if (!context) return context.error;
-  return phEvent ? CUDA_ERROR_NOT_SUPPORTED : CUDA_ERROR_INVALID_VALUE;
 }
 
 }  // namespace api

@@ -458,17 +458,11 @@ TEST_CASE("memory of cuMemCreate, of pools and inside of allocations has no lega
   OK(cuMemAddressFree(mapped, granule));
 }
 
-TEST_CASE("events between processes and dma-buf are answered as not supported, as the attributes tell") {
+TEST_CASE("dma-buf is answered as not supported, as the attribute tells") {
   const TestContext context;
   int supported = 9;
-  OK(cuDeviceGetAttribute(&supported, CU_DEVICE_ATTRIBUTE_IPC_EVENT_SUPPORTED, 0));
-  CHECK_EQ(supported, 0);
   OK(cuDeviceGetAttribute(&supported, CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED, 0));
   CHECK_EQ(supported, 0);
-  CUipcEventHandle handle{};
-  CUevent event = nullptr;
-  CHECK_EQ(cuIpcGetEventHandle(&handle, nullptr), CUDA_ERROR_INVALID_HANDLE);
-  CHECK_EQ(cuIpcOpenEventHandle(&event, handle), CUDA_ERROR_NOT_SUPPORTED);
   int fd = -1;
   CUdeviceptr d = 0;
   OK(cuMemAlloc_v2(&d, granule));

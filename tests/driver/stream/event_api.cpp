@@ -18,7 +18,7 @@ struct State {
 };
 State state_of(Event& event) {
   const std::scoped_lock lock(event.mutex);
-  return {event.mark, event.captured_in, event.captured_at};
+  return {latest_mark(event), event.captured_in, event.captured_at};
 }
 
 // It stands for nodes, not for work that could be over: asking makes its capture invalid.
@@ -41,10 +41,16 @@ CUresult cuEventCreate(CUevent* phEvent, unsigned flags) {
   if (!context) return context.error;
   constexpr unsigned known = CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS;
   if (!phEvent || (flags & ~known)) return CUDA_ERROR_INVALID_VALUE;
-  if (flags & CU_EVENT_INTERPROCESS) return CUDA_ERROR_NOT_SUPPORTED;
+  const bool interprocess = flags & CU_EVENT_INTERPROCESS;
+  if (interprocess && !(flags & CU_EVENT_DISABLE_TIMING)) return CUDA_ERROR_INVALID_VALUE;
   auto event = std::make_shared<Event>();
   event->flags = flags;
   event->context = context.context;
+  event->device = &context->device();
+  if (interprocess) {
+    event->shared = event->device->card->make_event();
+    if (!event->shared) return CUDA_ERROR_OUT_OF_MEMORY;
+  }
   *phEvent = reinterpret_cast<CUevent>(registry<Event>().add(std::move(event)));
   return CUDA_SUCCESS;
 }
@@ -71,10 +77,10 @@ CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned flags
   if (flags & CU_EVENT_RECORD_EXTERNAL) return CUDA_ERROR_INVALID_VALUE;  // means something in a capture only
   auto life = life_of(*stream);
   if (!life) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
-  auto mark = std::make_shared<Mark>(std::move(life));
   stream->wait_for_room();  // not below: who asks for the event's state waits for its mutex
   // Held over the submission: two threads that record one event leave the later mark in it.
   const std::scoped_lock lock(event->mutex);
+  auto mark = new_mark(*event, std::move(life));
   if (const CUresult failed = submit(*stream, std::make_shared<RecordOperation>(event, mark))) return failed;
   event->mark = std::move(mark);
   event->captured_in.reset();
