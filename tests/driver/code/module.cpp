@@ -4,32 +4,41 @@
 #include <cstring>
 
 #include "tests/driver/card/settings.h"
+#include "tests/driver/memory/guard.h"
 #include "tests/driver/memory/memory.h"
 #include "tests/driver/registry.h"
 
 namespace lull::sim {
 
+// Guarded: another thread may destroy the context, and with it this memory.
+bool CodeModule::fill_variables() const {
+  return run_touching_memory([&] {
+    for (std::size_t i = 0; i < addresses_.size(); ++i) {
+      const ptx::Variable& variable = parsed_->variables[i];
+      std::memset(addresses_[i], 0, variable.size);
+      if (!variable.initial.empty())
+        std::memcpy(addresses_[i], variable.initial.data(), std::min(variable.size, variable.initial.size()));
+      for (const ptx::AddressWord& word : variable.addresses) {
+        const auto address = reinterpret_cast<std::uint64_t>(addresses_[static_cast<std::size_t>(word.variable)]) +
+                             static_cast<std::uint64_t>(word.addend);
+        std::memcpy(addresses_[i] + word.offset, &address, sizeof address);
+      }
+    }
+  });
+}
+
 CUresult CodeModule::place_variables(Context& context) {
   for (const ptx::Variable& variable : parsed_->variables) {
     const std::uintptr_t address = allocate(context, std::max<std::size_t>(variable.size, 1), AllocationKind::code);
     if (!address) return CUDA_ERROR_OUT_OF_MEMORY;
-    auto* at = reinterpret_cast<std::byte*>(address);
-    addresses_.push_back(at);
-    std::memset(at, 0, variable.size);
-    if (!variable.initial.empty())
-      std::memcpy(at, variable.initial.data(), std::min(variable.size, variable.initial.size()));
+    addresses_.push_back(reinterpret_cast<std::byte*>(address));
   }
-  for (std::size_t i = 0; i < addresses_.size(); ++i)
-    for (const ptx::AddressWord& word : parsed_->variables[i].addresses) {
-      const auto address = reinterpret_cast<std::uint64_t>(addresses_[static_cast<std::size_t>(word.variable)]) +
-                           static_cast<std::uint64_t>(word.addend);
-      std::memcpy(addresses_[i] + word.offset, &address, sizeof address);
-    }
-  return CUDA_SUCCESS;
+  return fill_variables() ? CUDA_SUCCESS : CUDA_ERROR_CONTEXT_IS_DESTROYED;
 }
 
 CUresult CodeModule::load(Context& context, std::shared_ptr<const ptx::Module> parsed,
                           std::shared_ptr<CodeModule>& out) {
+  const auto life = context.life();
   auto module = std::make_shared<CodeModule>();
   module->context_ = &context;
   module->device_ = &context.device();
@@ -42,6 +51,11 @@ CUresult CodeModule::load(Context& context, std::shared_ptr<const ptx::Module> p
     return failed;
   }
   registry<CodeModule>().add(module);
+  // From here on a context that ends takes the module with it. One that ended before has not seen it.
+  if (!context.active() || context.life() != life) {
+    module->unload();
+    return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+  }
   out = std::move(module);
   return CUDA_SUCCESS;
 }

@@ -50,6 +50,7 @@ class CodeModule : public std::enable_shared_from_this<CodeModule> {
 
  private:
   CUresult place_variables(Context& context);
+  bool fill_variables() const;
 
   Context* context_ = nullptr;
   Device* device_ = nullptr;

@@ -31,6 +31,9 @@ bool asleep(int tid) {
   return true;
 }
 
+constexpr const char* with_variable =
+    ".version 6.3\n.target sm_75\n.address_size 64\n.global .align 4 .u32 word = 7;\n.visible .entry k() { ret; }";
+
 // Until the context has gone.
 void work(CUcontext context, CUfunction add_one, unsigned stream_flags) {
   CUstream stream = nullptr;
@@ -134,4 +137,52 @@ TEST_CASE("a synchronous copy waits for its own work, not for what another threa
   OK(cuMemsetD32Async(second, 1, 1, aside));
   copier.join();
   OK(cuCtxSynchronize());
+}
+
+TEST_CASE("a primary context that is reset while threads work on it loses nothing and comes back whole") {
+  CUcontext primary = nullptr;
+  OK(cuDevicePrimaryCtxRetain(&primary, 0));
+  OK(cuCtxSetCurrent(primary));
+  OK(cuCtxSynchronize());
+  const std::size_t free_before = free_bytes();
+  std::atomic<bool> stop{false};
+  std::atomic<int> rounds{0};
+  const auto use = [&] {
+    (void)cuCtxSetCurrent(primary);
+    while (!stop) {
+      CUstream stream = nullptr;
+      CUdeviceptr d = 0, pooled = 0;
+      void* host = nullptr;
+      (void)cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING);
+      CUmodule module = nullptr;
+      bool whole = cuModuleLoadData(&module, with_variable) == CUDA_SUCCESS && cuMemAlloc_v2(&d, MiB) == CUDA_SUCCESS;
+      whole = whole && cuMemHostAlloc(&host, 4096, 0) == CUDA_SUCCESS;
+      whole = whole && cuMemAllocAsync(&pooled, 4096, stream) == CUDA_SUCCESS;
+      whole = whole && cuMemsetD8Async(d, 1, MiB, stream) == CUDA_SUCCESS;
+      whole = whole && cuStreamSynchronize(stream) == CUDA_SUCCESS;
+      // What a pool gave does not go with the context.
+      while (pooled && cuMemFree_v2(pooled) == CUDA_ERROR_CONTEXT_IS_DESTROYED) std::this_thread::yield();
+      if (host) (void)cuMemFreeHost(host);
+      if (d) (void)cuMemFree_v2(d);
+      if (module) (void)cuModuleUnload(module);
+      (void)cuStreamDestroy_v2(stream);
+      rounds += whole;
+    }
+  };
+  std::vector<std::thread> users;
+  for (int i = 0; i < 3; ++i) users.emplace_back(use);
+  for (int i = 0; i < 25; ++i) {
+    const int seen = rounds;
+    OK(cuDevicePrimaryCtxReset_v2(0));
+    CHECK(eventually([&] { return rounds > seen; }));  // it serves them as before
+  }
+  stop = true;
+  for (auto& user : users) user.join();
+  OK(cuDevicePrimaryCtxReset_v2(0));
+  CUmemoryPool pool = nullptr;
+  OK(cuDeviceGetDefaultMemPool(&pool, 0));
+  OK(cuMemPoolTrimTo(pool, 0));
+  CHECK_EQ(free_bytes(), free_before);
+  OK(cuDevicePrimaryCtxRelease_v2(0));
+  OK(cuCtxSetCurrent(nullptr));
 }

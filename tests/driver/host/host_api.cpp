@@ -58,6 +58,10 @@ CUresult cuMemHostAlloc(void** pp, size_t bytesize, unsigned flags) {
   if (p == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
+  if (!context->active()) {  // another thread destroyed it meanwhile
+    (void)::munmap(p, whole_pages(bytesize));
+    return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+  }
   // Unified addressing: all page-locked memory is device-visible at its own address.
   all.host[reinterpret_cast<std::uintptr_t>(p)] = {bytesize, HostKind::allocated, flags | CU_MEMHOSTALLOC_DEVICEMAP,
                                                    context.context.get(), next_allocation_id()};
@@ -94,6 +98,7 @@ CUresult cuMemHostRegister_v2(void* p, size_t bytesize, unsigned flags) {
   if (!present(base, bytesize)) return CUDA_ERROR_INVALID_VALUE;
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
+  if (!context->active()) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
   if (overlaps(all.host, base, bytesize)) return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
   if (of_device(all, base, bytesize) || !usable(base, bytesize, flags)) return CUDA_ERROR_INVALID_VALUE;
   all.host[base] = {bytesize, HostKind::registered, flags, context.context.get(), next_allocation_id()};

@@ -101,6 +101,7 @@ std::uintptr_t allocate_managed(Context& context, std::size_t bytes, unsigned at
   if (bytes > most_bytes) return 0;
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
+  if (!context.active()) return 0;
   const std::uintptr_t base = all.reserve(whole_blocks(bytes), granule_bytes, 0, Holds::allocations);
   if (!base) return 0;
   if (::mprotect(reinterpret_cast<void*>(base), whole_blocks(bytes), PROT_READ | PROT_WRITE) != 0) {

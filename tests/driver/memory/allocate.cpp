@@ -113,7 +113,8 @@ std::uint64_t next_allocation_id() {
 std::uintptr_t allocate(Context& context, std::size_t bytes, AllocationKind kind) {
   Space& all = space();
   const std::scoped_lock lock(all.mutex);
-  if (bytes > SIZE_MAX / 2) return 0;
+  // What goes with a context has gone, or is about to: nothing may be added to it by a thread that comes too late.
+  if (bytes > SIZE_MAX / 2 || !context.active()) return 0;
   const Place place = rounded(bytes) <= small_bytes ? small_memory(context, rounded(bytes), kind)
                                                     : Place{own_memory(context.device(), bytes), 0};
   if (place.base)
