@@ -6,6 +6,7 @@
 
 #include "tests/driver/code/compute_turn.h"
 #include "tests/driver/code/launch.h"
+#include "tests/driver/code/native_kernels.h"
 #include "tests/driver/code/occupancy.h"
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/managed/managed.h"
@@ -157,8 +158,10 @@ CUresult KernelOperation::run(Running& running) const {
   launch.breathe = [](void* of) { static_cast<ComputeTurn*>(of)->breathe(); };
   launch.breather = &turn;
   volatile auto outcome = ptx::Outcome::ok;  // volatile: set on one side of a jump, read on the other
-  const bool memory_there =
-      run_touching_memory([&] { outcome = ptx::run(module.parsed(), *function_->kernel, launch); });
+  const bool memory_there = run_touching_memory([&] {
+    const auto native = run_native(*function_->kernel, launch);
+    outcome = native ? *native : ptx::run(module.parsed(), *function_->kernel, launch);
+  });
   running.end_ns = turn.end();
   const CUresult result = memory_there ? result_of(outcome, running.life) : CUDA_ERROR_ILLEGAL_ADDRESS;
   note(Kind::kernel, turn.began_ns(), running.end_ns, result);
