@@ -108,7 +108,7 @@ class Observe(unittest.TestCase):
     def test_nobody_who_reads_standard_error_changes_how_the_program_ends(self):
         read, write = os.pipe()
         os.close(read)
-        env = {"LD_LIBRARY_PATH": DRIVER, "LD_PRELOAD": LIBRARY, "LULL": "observe",
+        env = {"LD_LIBRARY_PATH": DRIVER, "LD_PRELOAD": LIBRARY, "LULL": "observe", "LULL_SIM_MEMORY": "512MiB",
                "LULL_SIM_POOL": os.path.join(self.folder.name, "card")}
         # Not inherited from Python, which ignores the signal.
         done = subprocess.run([PROGRAM, "end", "return"], env=env, stderr=write, restore_signals=True, timeout=60, check=False)

@@ -62,23 +62,18 @@ class FakeBroker {
 
   // The first quota and gate a shim hears are these.
   std::uint64_t first_quota = ~0ull >> 1;
+  unsigned card = 0;  // the one that all other functions are about
 
-  bool attached() const { return attached_; }
-  const UpGpu& up() const { return up_.mapping.as<UpPage>()->gpu[0]; }
+  bool attached() const { return (attached_ >> card & 1) != 0; }
+  bool hung_up() const { return hung_up_; }  // the client has gone
+  const UpGpu& up() const { return up_.mapping.as<UpPage>()->gpu[card]; }
   PhaseWord phase() const { return *parse_phase(up().phase.load()); }
-  std::uint64_t generation() const { return generation_; }  // of the gate as it was last set
+  std::uint64_t generation() const { return generations_[card]; }  // of the gate as it was last set
 
-  void gate(GateState state) {
-    ++generation_;
-    down().gate.store(pack(GateWord{generation_, state}), std::memory_order_release);
-    wake();
-  }
-  void quota(std::uint64_t bytes) {
-    down().quota_plus_1.store(bytes + 1, std::memory_order_release);
-    wake();
-  }
+  void gate(GateState state) { gate(state, card); }
+  void quota(std::uint64_t bytes) { quota(bytes, card); }
   void admit(std::uint64_t bytes) {
-    down().admit_plus_1.store(bytes + 1, std::memory_order_release);
+    down(card).admit_plus_1.store(bytes + 1, std::memory_order_release);
     wake();
   }
   void give_backing(std::uint64_t bytes) {
@@ -89,7 +84,7 @@ class FakeBroker {
     const int fds[] = {memory->fd.get()};
     must(static_cast<bool>(send_message(client_.get(), arena, fds)));
   }
-  bool reached(Phase wanted) const { return phase().phase == wanted && phase().generation == generation_; }
+  bool reached(Phase wanted) const { return phase().phase == wanted && phase().generation == generation(); }
   bool reaches(Phase wanted) {
     return comes_true([&] { return reached(wanted); });
   }
@@ -110,7 +105,16 @@ class FakeBroker {
   }
 
  private:
-  DownGpu& down() { return down_.mapping.as<DownPage>()->gpu[0]; }
+  DownGpu& down(unsigned slot) { return down_.mapping.as<DownPage>()->gpu[slot]; }
+  void gate(GateState state, unsigned slot) {
+    ++generations_[slot];
+    down(slot).gate.store(pack(GateWord{generations_[slot], state}), std::memory_order_release);
+    wake();
+  }
+  void quota(std::uint64_t bytes, unsigned slot) {
+    down(slot).quota_plus_1.store(bytes + 1, std::memory_order_release);
+    wake();
+  }
   void wake() {
     down_.mapping.as<DownPage>()->wake.fetch_add(1, std::memory_order_release);
     futex::wake_all(down_.mapping.as<DownPage>()->wake, futex::Scope::shared);
@@ -130,10 +134,10 @@ class FakeBroker {
     while (!stop_) {
       if (!readable(client_.get())) continue;
       auto packet = receive_packet(client_.get());
-      if (!packet || packet->size == 0) return;
+      if (!packet || packet->size == 0) return void(hung_up_ = true);
       const auto message = parse_message(packet->view());
       if (message && std::holds_alternative<Hello>(*message)) answer_hello();
-      if (message && std::holds_alternative<Attach>(*message)) answer_attach();
+      if (message && std::holds_alternative<Attach>(*message)) answer_attach(std::get<Attach>(*message).slot);
     }
   }
   void answer_hello() {
@@ -143,17 +147,19 @@ class FakeBroker {
     const int fds[] = {down_.fd.get(), up_.fd.get(), doorbell_.get()};
     (void)send_message(client_.get(), answer, fds);
   }
-  void answer_attach() {
-    gate(GateState::open);
-    quota(first_quota);
-    attached_ = true;
+  void answer_attach(unsigned slot) {
+    must(slot < max_gpus);
+    gate(GateState::open, slot);
+    quota(first_quota, slot);
+    attached_ |= 1u << slot;
   }
 
   char folder_[32] = "/tmp/lull-fake-XXXXXX";
   Fd listener_, client_, doorbell_;
   SharedMemory down_, up_;
-  std::uint64_t generation_ = 0;
-  std::atomic<bool> stop_{false}, attached_{false};
+  std::uint64_t generations_[max_gpus] = {};
+  std::atomic<bool> stop_{false}, hung_up_{false};
+  std::atomic<std::uint32_t> attached_{0};  // a bit for each card
   std::thread thread_;
 };
 
