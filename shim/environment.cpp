@@ -13,6 +13,9 @@
 #include "shim/gate.h"
 #include "shim/log.h"
 
+// Weak: only glibc has it. With another C library there is no driver to manage, and types differ.
+extern "C" [[gnu::weak]] const char* gnu_get_libc_version();
+
 namespace lull {
 namespace {
 
@@ -104,6 +107,8 @@ Environment read() {
   if (const char* tenant = get("LULL_TENANT")) std::snprintf(e.tenant, sizeof e.tenant, "%s", tenant);
   if (mode && std::strcmp(mode, "off") == 0) {
     e.why_inert = "LULL=off";
+  } else if (!&gnu_get_libc_version) {
+    e.why_inert = "the C library is not glibc";
   } else if (mode && std::strcmp(mode, "observe") == 0) {
     observe(e);
   } else if (const char* tool = foreign_tool()) {

@@ -1,8 +1,9 @@
 #include "shim/gil.h"
 
-#include "shim/dl.h"
 #include "shim/environment.h"
+#include "shim/next.h"
 #include "shim/protection.h"
+#include "shim/signals.h"
 
 namespace lull {
 namespace {
@@ -18,14 +19,18 @@ struct Python {
 
 template <class F>
 void find(F& function, const char* name, const char* older = nullptr) {
-  void* found = next::dlsym(RTLD_DEFAULT, name);
-  if (!found && older) found = next::dlsym(RTLD_DEFAULT, older);
+  void* found = any_function(name);
+  if (!found && older) found = any_function(older);
   function = reinterpret_cast<F>(found);
 }
 
+// Not by dlsym: the program's dlerror() would tell of a failure that is not its own. The search holds a lock of the
+// loader's, and signals come in just when a program is paused; a handler that left by longjmp would keep it for ever.
 Python find_python() {
-  Python p;
+  Python p{};
+  const SignalsBlocked blocked;
   find(p.initialized, "Py_IsInitialized");
+  if (!p.initialized) return p;
   find(p.finalizing, "Py_IsFinalizing", "_Py_IsFinalizing");
   find(p.this_thread, "PyGILState_GetThisThreadState");
   find(p.holder, "PyThreadState_GetUnchecked", "_PyThreadState_UncheckedGet");

@@ -94,6 +94,12 @@ int visit(dl_phdr_info* object, std::size_t, void* argument) {
 
 }  // namespace
 
+void* any_function(const char* name) {
+  Search search{.name = name, .behind_us = true};
+  ::dl_iterate_phdr(visit, &search);
+  return search.found;
+}
+
 void* next_function(const char* name) {
   Search search{.name = name};
   ::dl_iterate_phdr(visit, &search);

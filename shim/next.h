@@ -7,5 +7,6 @@
 namespace lull {
 
 void* next_function(const char* name);  // null: nobody behind us defines it (yet)
+void* any_function(const char* name);   // of whatever library; unlike dlsym, a failure is not told to dlerror()
 
 }  // namespace lull

@@ -1,4 +1,5 @@
 // Threads that leave the gate by other ways than through it, and what they leave behind.
+#include <dlfcn.h>
 #include <pthread.h>
 #include <csetjmp>
 #include <csignal>
@@ -41,6 +42,7 @@ CUdeviceptr memory() {
 void submit() { (void)cuMemsetD8_v2(memory() + 4 * mib, 1, 16); }
 
 void close_gate() {
+  (void)memory();
   broker().gate(GateState::closed);
   demand(broker().reaches(Phase::drained), "the program is paused");
 }
@@ -72,6 +74,15 @@ bool escapes(std::function<void()> work, const std::function<void(pthread_t)>& p
 }
 
 void signal_it(pthread_t thread) { (void)::pthread_kill(thread, SIGUSR1); }
+
+// Waits without giving the processor up, so that what follows comes within a microsecond.
+template <class Condition>
+void spin(unsigned rounds, Condition condition) {
+  while (rounds > 0 && !condition()) {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    --rounds;
+  }
+}
 
 // Nobody is taken to be inside: the memory leaves, and comes back as it was; others can submit.
 void nothing_is_left_behind() {
@@ -158,6 +169,43 @@ TEST_CASE("a handler that submits while its thread waits at the gate waits there
   });
   demand(ended, "both calls go on when the gate opens");
   nothing_is_left_behind();
+}
+
+// The handler runs wherever the thread is on its way to its wait: it must hold nobody's lock there, the loader's
+// neither.
+TEST_CASE("threads whose handlers end them anywhere in the gate's slow path leave no lock behind") {
+  const Handler handler([](int) { ::pthread_exit(nullptr); });
+  close_gate();
+  for (unsigned round = 0; round < 400; ++round) {
+    const std::uint64_t wants = broker().up().wants.load();
+    Start start{submit};
+    pthread_t thread;
+    demand(::pthread_create(&thread, nullptr, run, &start) == 0, "a thread can be made");
+    spin(100'000'000, [&] { return broker().up().wants.load() > wants; });
+    spin(round * 8, [] { return false; });
+    signal_it(thread);
+    demand(::pthread_join(thread, nullptr) == 0, "the thread comes to its end");
+  }
+  demand(::dlsym(RTLD_DEFAULT, "cuInit") != nullptr, "the loader answers");
+  broker().gate(GateState::open);
+  nothing_is_left_behind();
+}
+
+TEST_CASE("waiting at the gate leaves the program's dlerror alone") {
+  std::atomic<bool> right{false};
+  submit();  // a function's first call opens and finds the driver, as any first call of another library does
+  const bool ended = escapes(
+      [&] {
+        (void)::dlerror();
+        (void)::dlsym(RTLD_DEFAULT, "no_such_function");
+        submit();
+        const char* error = ::dlerror();
+        right = error && std::string_view(error).find("no_such_function") != std::string_view::npos;
+        submit();
+        right = right && ::dlerror() == nullptr;
+      },
+      [](pthread_t) { broker().gate(GateState::open); });
+  demand(ended && right, "the program reads its own failure, and no other");
 }
 
 TEST_CASE("a thousand threads that end at once after their work are forgotten") {
