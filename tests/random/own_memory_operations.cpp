@@ -4,15 +4,23 @@
 namespace lull::random {
 namespace {
 
+// By name: the second member is a union in newer headers.
+CUmemLocation on_first_card() {
+  CUmemLocation location{};
+  location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+  location.id = 0;
+  return location;
+}
+
 CUmemAllocationProp on_device() {
   CUmemAllocationProp properties{};
   properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
-  properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, {0}};
+  properties.location = on_first_card();
   return properties;
 }
 
 CUresult allow(CUdeviceptr at, std::size_t bytes, CUmemAccess_flags flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE) {
-  const CUmemAccessDesc access{{CU_MEM_LOCATION_TYPE_DEVICE, {0}}, flags};
+  const CUmemAccessDesc access{on_first_card(), flags};
   return cuMemSetAccess(at, bytes, &access, 1);
 }
 
@@ -84,7 +92,7 @@ void access_of(Actor& actor, Dice& dice) {
   if (!buffer || buffer->origin != Origin::mapped) return;
   (void)cuCtxSynchronize();  // work in flight may write
   unsigned long long flags = 0;
-  const CUmemLocation device{CU_MEM_LOCATION_TYPE_DEVICE, {0}};
+  const CUmemLocation device = on_first_card();
   if (read_only)
     actor.say("b{} read only -> {}", buffer->number,
               int(allow(buffer->at, buffer->bytes, CU_MEM_ACCESS_FLAGS_PROT_READ)));

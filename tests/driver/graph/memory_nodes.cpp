@@ -72,7 +72,8 @@ CUresult check_free(const Graph& graph, CUdeviceptr address) {
 CUDA_MEM_ALLOC_NODE_PARAMS on_device(const Device& device, std::size_t bytes) {
   CUDA_MEM_ALLOC_NODE_PARAMS p{};
   p.poolProps.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
-  p.poolProps.location = {CU_MEM_LOCATION_TYPE_DEVICE, {device.ordinal}};
+  p.poolProps.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+  p.poolProps.location.id = device.ordinal;
   p.bytesize = bytes;
   return p;
 }

@@ -59,7 +59,7 @@ CUresult become_initialised(CUresult (*start)()) {
   return CUDA_SUCCESS;
 }
 
-void enter_callback(bool inside) { in_callback = inside; }
+void enter_callback(bool now) { in_callback = now; }
 
 CUresult context_error() { return current_context().error; }
 CUresult device_error(CUdevice device) { return device_of(device) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE; }
