@@ -1,11 +1,12 @@
 // Page-locked host memory: allocated here, or the program's own and registered.
 #include <sys/mman.h>
 
-#include <atomic>
+#include <algorithm>
 
 #include "tests/driver/graph/graph.h"
 #include "tests/driver/memory/guard.h"
 #include "tests/driver/memory/memory.h"
+#include "tests/driver/memory/touch.h"
 #include "tests/driver/surface/api.h"
 
 namespace lull::sim::api {
@@ -13,21 +14,25 @@ namespace {
 
 std::uintptr_t page_of(std::uintptr_t address) { return address / host_page_bytes * host_page_bytes; }
 
-// Whether the program has memory there at all.
+// Whether the program has memory there at all. Asked piece by piece: what a program says of its size may be anything.
 bool present(std::uintptr_t base, std::size_t bytes) {
-  const std::uintptr_t start = page_of(base), end = base + bytes;
-  std::vector<unsigned char> resident((end - start + host_page_bytes - 1) / host_page_bytes);
-  return ::mincore(reinterpret_cast<void*>(start), end - start, resident.data()) == 0;
+  constexpr std::size_t piece_pages = 4096;
+  std::vector<unsigned char> resident(piece_pages);
+  const std::uintptr_t end = base + bytes;
+  for (std::uintptr_t at = page_of(base); at < end; at += piece_pages * host_page_bytes) {
+    const std::size_t piece = std::min(end - at, piece_pages * host_page_bytes);
+    if (::mincore(reinterpret_cast<void*>(at), piece, resident.data()) != 0) return false;
+    if (end - at == piece) return true;  // the next address may not be one
+  }
+  return true;
 }
 
-// Whether its first and last byte can be used as the device will use them. What is written is what was there, in one
-// piece: the program's threads may be using them, too.
+// Whether its first and last byte can be used as the device will use them.
 bool usable(std::uintptr_t base, std::size_t bytes, unsigned flags) {
   return run_touching_memory([&] {
     for (const std::uintptr_t at : {base, base + bytes - 1}) {
-      const std::atomic_ref byte(*reinterpret_cast<unsigned char*>(at));
-      unsigned char is = byte.load();
-      if (!(flags & CU_MEMHOSTREGISTER_READ_ONLY)) (void)byte.compare_exchange_strong(is, is);
+      (void)load_touching<unsigned char>(at);
+      if (!(flags & CU_MEMHOSTREGISTER_READ_ONLY)) rewrite_touching<unsigned char>(at);
     }
   });
 }

@@ -88,6 +88,7 @@ TEST_CASE("what is registered is host memory that is there, with known flags") {
   CHECK_EQ(cuMemHostRegister_v2(nullptr, 4096, 0), CUDA_ERROR_INVALID_VALUE);
   CHECK_EQ(cuMemHostRegister_v2(pages.at, 0, 0), CUDA_ERROR_INVALID_VALUE);
   CHECK_EQ(cuMemHostRegister_v2(pages.at, SIZE_MAX, 0), CUDA_ERROR_INVALID_VALUE);
+  CHECK_EQ(cuMemHostRegister_v2(pages.at, SIZE_MAX / 4, 0), CUDA_ERROR_INVALID_VALUE);
   CHECK_EQ(cuMemHostRegister_v2(pages.at, 4096, 0x100), CUDA_ERROR_INVALID_VALUE);
   CHECK_EQ(cuMemHostRegister_v2(pages.at, 4096, CU_MEMHOSTREGISTER_IOMEMORY), CUDA_ERROR_NOT_SUPPORTED);
   CHECK_EQ(cuMemHostRegister_v2(reinterpret_cast<void*>(4096), 4096, 0), CUDA_ERROR_INVALID_VALUE);

@@ -4,6 +4,7 @@
 #include "tests/driver/journal/journal_write.h"
 #include "tests/driver/memory/guard.h"
 #include "tests/driver/memory/memory.h"
+#include "tests/driver/memory/touch.h"
 #include "tests/driver/surface/api.h"
 
 namespace lull::sim {
@@ -31,10 +32,7 @@ bool word_there(CUdeviceptr at) {
 
 template <class T>
 CUresult write_word(CUdeviceptr at, T value) {
-  const bool written = word_there<T>(at) && run_touching_memory([&] {
-                         std::atomic_ref(*reinterpret_cast<T*>(at))
-                             .store(value, std::memory_order_release);  // read by whoever polls the word
-                       });
+  const bool written = word_there<T>(at) && run_touching_memory([&] { store_touching<T>(at, value); });
   return written ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
 }
 
@@ -42,9 +40,7 @@ template <class T>
 CUresult await_word(CUdeviceptr at, T value, unsigned flags, Running& running) {
   T now = 0;
   while (!running.life.stop) {
-    const bool read = word_there<T>(at) && run_touching_memory([&] {
-                        now = std::atomic_ref(*reinterpret_cast<T*>(at)).load(std::memory_order_acquire);
-                      });
+    const bool read = word_there<T>(at) && run_touching_memory([&] { now = load_touching<T>(at); });
     if (!read) return CUDA_ERROR_ILLEGAL_ADDRESS;
     if (reached(now, value, flags)) break;
     running.end_ns = 0;  // it took until now
