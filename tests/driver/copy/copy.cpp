@@ -23,8 +23,10 @@ bool to_device(Route route) { return route == Route::to_device || route == Route
 // Of host memory only what is page-locked is known, and only that it is read-only can be wrong with it.
 bool faults_for(Touch touch, bool on_device) { return on_device ? faults(touch) : touch == Touch::illegal; }
 
+// A row longer than any object can be ends in nobody's memory.
 bool sides_fault(const Box& box, Route route) {
-  return faults_for(classify_side(box.from, box.width, box.height, box.depth, reading), from_device(route)) ||
+  return box.width > PTRDIFF_MAX ||
+         faults_for(classify_side(box.from, box.width, box.height, box.depth, reading), from_device(route)) ||
          faults_for(classify_side(box.to, box.width, box.height, box.depth, writing), to_device(route));
 }
 
@@ -62,9 +64,10 @@ bool pageable(const Box& box, Route route) {
 }
 
 CUresult perform(const Box& box, Route route, Running& running) {
-  const EngineTime engine(running, route, box.bytes(), pageable(box, route));
+  const bool faulty = sides_fault(box, route);  // such a copy ends as it begins, however long it was to be
+  const EngineTime engine(running, route, faulty ? 0 : box.bytes(), pageable(box, route));
   const bool wrong = fault_at_copy(kind_of(route));
-  const bool whole = !sides_fault(box, route) && run_touching_memory([&] {
+  const bool whole = !faulty && run_touching_memory([&] {
     move_bytes(box);
     if (wrong) *reinterpret_cast<std::uint8_t*>(box.to.address + box.width / 2) ^= 0x01;
   });
