@@ -13,12 +13,12 @@
 namespace lull::sim {
 namespace {
 
-constexpr std::uint64_t patience_ns = 20'000'000;  // who has waited for longer goes first, whatever its priority
+constexpr unsigned patience = 16;  // who has let so many others pass goes first, whatever its priority
 constexpr auto look_again = std::chrono::milliseconds(20);
 
 struct Waiter {
   int priority;
-  std::uint64_t since_ns;
+  unsigned passed = 0;  // by kernels that came later
 };
 
 // The kernels of this process that want one card's engine.
@@ -37,8 +37,7 @@ Line& line_of(const Device& device) {
 }
 
 std::list<Waiter>::const_iterator first_of(const std::list<Waiter>& waiting) {
-  const std::uint64_t now = now_ns();
-  const auto rank = [&](const Waiter& w) { return now - w.since_ns > patience_ns ? INT32_MIN : w.priority; };
+  const auto rank = [](const Waiter& w) { return w.passed >= patience ? INT32_MIN : w.priority; };
   return std::ranges::min_element(waiting, std::less<>{}, rank);  // of equals the first that came
 }
 
@@ -54,8 +53,9 @@ void ComputeTurn::take() {
   Line& line = line_of(device_);
   {
     std::unique_lock lock(line.mutex);
-    const auto me = line.waiting.insert(line.waiting.end(), {priority_, now_ns()});
+    const auto me = line.waiting.insert(line.waiting.end(), {priority_});
     while (!life_.stop && (line.taken || first_of(line.waiting) != me)) line.moved.wait_for(lock, look_again);
+    for (auto earlier = line.waiting.begin(); earlier != me; ++earlier) ++earlier->passed;
     line.waiting.erase(me);
     alone_ = !line.taken;  // not so if the context stopped meanwhile
     line.taken = true;
