@@ -1,5 +1,6 @@
 // What the other processes of the tests do.
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -147,6 +148,12 @@ int two_cards() {
   return count == 2 && apart ? 0 : 2;
 }
 
+// The program's own fault.
+void touch_nothing() {
+  void* const at = ::mmap(nullptr, granule, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  *static_cast<volatile int*>(at) = 1;
+}
+
 // The program's own handler, put over the driver's and calling it, as crash reporters do.
 struct sigaction handler_before;
 void own_handler(int signal, siginfo_t* info, void* where) {
@@ -169,13 +176,13 @@ int program_handler() {
   OK(launch(kernel("spin"), 1, nullptr, {&at}));
   OK(cuMemUnmap(at, granule));
   if (cuCtxSynchronize() != CUDA_ERROR_ILLEGAL_ADDRESS) return 2;
-  *static_cast<volatile int*>(nullptr) = 1;  // the program's own fault: its handler, then the default
+  touch_nothing();  // its handler, then the default
   return 3;
 }
 
-int null_write() {
+int own_fault() {
   if (cuInit(0) != CUDA_SUCCESS) return 2;
-  *static_cast<volatile int*>(nullptr) = 1;
+  touch_nothing();
   return 0;
 }
 
@@ -231,7 +238,7 @@ int run_child_role(std::string_view role) {
   if (role == "two-cards") return two_cards();
   if (role == "program-handler") return program_handler();
   if (role == "faults") return faults();
-  if (role == "null-write") return null_write();
+  if (role == "own-fault") return own_fault();
   if (role == "exit-busy") return exit_busy();
   return 64;
 }

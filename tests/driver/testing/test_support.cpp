@@ -2,7 +2,9 @@
 #include "tests/driver/testing/test_support.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -71,6 +73,16 @@ std::string own_path() {
   return {path, length > 0 ? static_cast<std::size_t>(length) : 0};
 }
 
+namespace {
+
+// A child that hangs fails its case and not the whole run.
+bool readable_soon(int fd) {
+  pollfd wanted{fd, POLLIN, 0};
+  return ::poll(&wanted, 1, 60'000) == 1;
+}
+
+}  // namespace
+
 Child::Child(const std::string& role, const std::vector<std::string>& environment) {
   std::vector<char*> variables;
   for (const std::string& variable : environment) variables.push_back(const_cast<char*>(variable.c_str()));
@@ -106,7 +118,7 @@ Child::~Child() {
 std::string Child::line() {
   std::string text;
   char c = 0;
-  while (::read(from_, &c, 1) == 1 && c != '\n') text += c;
+  while (readable_soon(from_) && ::read(from_, &c, 1) == 1 && c != '\n') text += c;
   return text;
 }
 
@@ -115,6 +127,12 @@ void Child::kill() const { ::kill(pid, SIGKILL); }
 
 int Child::wait() {
   int status = -1;
+  const int ended = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+  if (!readable_soon(ended)) {
+    CHECK_MESSAGE(false, "child ", pid, " did not end");
+    kill();
+  }
+  ::close(ended);
   ::waitpid(pid, &status, 0);
   waited_ = true;
   return status;

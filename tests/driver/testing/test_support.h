@@ -61,7 +61,7 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
   pid_t pid = -1;
-  std::string line();    // its next line of output; empty at its end
+  std::string line();    // its next line of output; empty at its end, or where none comes
   void release() const;  // lets it go on
   int wait();            // its exit status
   void kill() const;
