@@ -387,7 +387,7 @@ TEST_CASE("the blocks of a cooperative launch are resident together and wait for
 
 TEST_CASE("a cooperative launch has one budget, one stop, and at most as many blocks as a card holds") {
   const Module module = module_of(kernel(kEndless));
-  std::vector<u32> out(64);
+  std::vector<u32> out(4 * 64);
   const Arguments flat(out.data(), out.data());
   std::uint64_t executed = 0;
   Launch launch{.grid = {4, 1, 1},
