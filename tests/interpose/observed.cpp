@@ -85,7 +85,7 @@ int kinds() {
   void* host = nullptr;
   OK(cuMemHostAlloc(&host, 64 << 10, 0));
   OK(cuMemFreeHost(host));
-  static char pages[8192] alignas(4096);
+  alignas(4096) static char pages[8192];
   OK(cuMemHostRegister_v2(pages, sizeof pages, 0));
   CUipcMemHandle shared;
   OK(cuIpcGetMemHandle(&shared, second));
