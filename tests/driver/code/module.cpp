@@ -4,27 +4,27 @@
 #include <cstring>
 
 #include "tests/driver/card/settings.h"
-#include "tests/driver/memory/guard.h"
 #include "tests/driver/memory/memory.h"
 #include "tests/driver/registry.h"
 
 namespace lull::sim {
 
-// Guarded: another thread may destroy the context, and with it this memory.
+// Locked: another thread may destroy the context meanwhile, and its memory becomes somebody else's.
 bool CodeModule::fill_variables() const {
-  return run_touching_memory([&] {
-    for (std::size_t i = 0; i < addresses_.size(); ++i) {
-      const ptx::Variable& variable = parsed_->variables[i];
-      std::memset(addresses_[i], 0, variable.size);
-      if (!variable.initial.empty())
-        std::memcpy(addresses_[i], variable.initial.data(), std::min(variable.size, variable.initial.size()));
-      for (const ptx::AddressWord& word : variable.addresses) {
-        const auto address = reinterpret_cast<std::uint64_t>(addresses_[static_cast<std::size_t>(word.variable)]) +
-                             static_cast<std::uint64_t>(word.addend);
-        std::memcpy(addresses_[i] + word.offset, &address, sizeof address);
-      }
+  const std::scoped_lock lock(space().mutex);
+  if (life_->stop) return false;
+  for (std::size_t i = 0; i < addresses_.size(); ++i) {
+    const ptx::Variable& variable = parsed_->variables[i];
+    std::memset(addresses_[i], 0, variable.size);
+    if (!variable.initial.empty())
+      std::memcpy(addresses_[i], variable.initial.data(), std::min(variable.size, variable.initial.size()));
+    for (const ptx::AddressWord& word : variable.addresses) {
+      const auto address = reinterpret_cast<std::uint64_t>(addresses_[static_cast<std::size_t>(word.variable)]) +
+                           static_cast<std::uint64_t>(word.addend);
+      std::memcpy(addresses_[i] + word.offset, &address, sizeof address);
     }
-  });
+  }
+  return true;
 }
 
 CUresult CodeModule::place_variables(Context& context) {
@@ -42,6 +42,7 @@ CUresult CodeModule::load(Context& context, std::shared_ptr<const ptx::Module> p
   auto module = std::make_shared<CodeModule>();
   module->context_ = &context;
   module->device_ = &context.device();
+  module->life_ = life;
   module->parsed_ = std::move(parsed);
   module->loaded_ = true;
   CUresult failed = settings().lazy_loading ? CUDA_SUCCESS : module->load_code();
@@ -84,7 +85,7 @@ void CodeModule::unload() {
   }
   registry<CodeModule>().remove(this);
   for (const auto& [name, function] : functions) registry<Function>().remove(function.get());
-  for (std::byte* at : addresses_) release(reinterpret_cast<std::uintptr_t>(at));
+  for (std::byte* at : addresses_) release(reinterpret_cast<std::uintptr_t>(at), *life_);
   if (code_loaded_) device_->card->refund(settings().module_bytes);
 }
 

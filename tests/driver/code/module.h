@@ -54,6 +54,7 @@ class CodeModule : public std::enable_shared_from_this<CodeModule> {
 
   Context* context_ = nullptr;
   Device* device_ = nullptr;
+  std::shared_ptr<const Life> life_;
   std::shared_ptr<const ptx::Module> parsed_;
   std::vector<std::byte*> addresses_;
   mutable std::mutex mutex_;

@@ -122,15 +122,25 @@ std::uintptr_t allocate(Context& context, std::size_t bytes, AllocationKind kind
   return place.base;
 }
 
-bool release(std::uintptr_t base) {
+// Locked.
+static bool release_locked(std::uintptr_t base) {
   Space& all = space();
-  const std::scoped_lock lock(all.mutex);
   const auto found = all.allocations.find(base);
   const bool other_way = found != all.allocations.end() &&
                          (found->second.kind == AllocationKind::graph || found->second.kind == AllocationKind::ipc);
   if (found == all.allocations.end() || other_way) return false;
   release_entry(found);
   return true;
+}
+
+bool release(std::uintptr_t base) {
+  const std::scoped_lock lock(space().mutex);
+  return release_locked(base);
+}
+
+void release(std::uintptr_t base, const Life& life) {
+  const std::scoped_lock lock(space().mutex);
+  if (!life.stop) (void)release_locked(base);
 }
 
 bool close_ipc(std::uintptr_t base) {

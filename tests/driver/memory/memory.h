@@ -139,6 +139,8 @@ bool sync_memops(std::uintptr_t address);
 bool charge_native(Device& device, std::size_t bytes);
 // False: no such allocation of that base address, or one that goes in another way.
 bool release(std::uintptr_t base);
+// For who is slow: does nothing once the context has ended, whose memory goes with it and may be somebody else's now.
+void release(std::uintptr_t base, const Life& life);
 bool close_ipc(std::uintptr_t base);
 // What goes with a context: its allocations, page-locked memory and registrations; not what cuMemCreate made.
 void free_memory_of(Context& context);
