@@ -16,7 +16,8 @@ namespace {
 constexpr int copies = 3;
 constexpr std::size_t copy_bytes = 8 * MiB;
 
-// Copies one way (COPY=in or out, HOST=pinned or pageable), by the streams's event time and by the journal.
+// Copies one way (COPY=in or out, HOST=pinned or pageable, COPIES of them), by the streams's event time and by the
+// journal.
 ChildRole timed_copies("timed-copies", [] {
   OK(cuInit(0));
   const TestContext context;
@@ -37,7 +38,7 @@ ChildRole timed_copies("timed-copies", [] {
   std::fflush(stdout);
   (void)std::getchar();
   OK(cuEventRecord(begin, stream));
-  for (int i = 0; i < copies; ++i) {
+  for (int i = 0; i < std::atoi(::getenv("COPIES")); ++i) {
     if (std::string_view(::getenv("COPY")) == "in")
       OK(cuMemcpyHtoDAsync_v2(d, host, copy_bytes, stream));
     else
@@ -58,14 +59,10 @@ ChildRole call_costs("call-costs", [] {
   return 0;
 });
 
-std::vector<std::string> on_card(const std::string& copy, const std::string& host, const std::string& scale) {
-  return {"LULL_SIM_CARD=rtx-3090",
-          "LULL_SIM_MEMORY=128MiB",
-          "LULL_SIM_CONTEXT=16MiB",
-          "LULL_SIM_LINK=",
-          "LULL_SIM_SCALE=" + scale,
-          "COPY=" + copy,
-          "HOST=" + host};
+std::vector<std::string> on_card(const std::string& copy, const std::string& host, const std::string& scale,
+                                 int count = copies) {
+  return {"LULL_SIM_CARD=rtx-3090",  "LULL_SIM_MEMORY=128MiB", "LULL_SIM_CONTEXT=16MiB",          "LULL_SIM_LINK=",
+          "LULL_SIM_SCALE=" + scale, "COPY=" + copy,           "COPIES=" + std::to_string(count), "HOST=" + host};
 }
 
 Profile rtx_3090() {
@@ -124,7 +121,8 @@ TEST_CASE("copies from pageable memory have the profile's share of the rate") {
 
 TEST_CASE("two processes that copy both ways at once share the link by its duplex rates") {
   const Profile card = rtx_3090();
-  Child in("timed-copies", on_card("in", "pinned", "300")), out("timed-copies", on_card("out", "pinned", "300"));
+  Child in("timed-copies", on_card("in", "pinned", "1000", 1)),
+      out("timed-copies", on_card("out", "pinned", "1000", 1));
   REQUIRE_EQ(in.line(), "ready");
   REQUIRE_EQ(out.line(), "ready");
   in.release();
@@ -132,17 +130,17 @@ TEST_CASE("two processes that copy both ways at once share the link by its duple
   REQUIRE_EQ(in.wait(), 0);
   REQUIRE_EQ(out.wait(), 0);
   const auto towards = of_process(Kind::copy_h2d, in.pid), back = of_process(Kind::copy_d2h, out.pid);
-  REQUIRE_EQ(towards.size(), copies);
-  REQUIRE_EQ(back.size(), copies);
+  REQUIRE_EQ(towards.size(), 1);
+  REQUIRE_EQ(back.size(), 1);
   double shared_s = 0, moved = 0;
   for (const Record& r : towards) {
-    const double both_s = overlap_s(r, back, 300);
+    const double both_s = overlap_s(r, back, 1000);
     shared_s += both_s;
     moved += both_s * static_cast<double>(card.to_device_duplex) +
-             (lasted_s(r, 300) - both_s) * static_cast<double>(card.to_device);
+             (lasted_s(r, 1000) - both_s) * static_cast<double>(card.to_device);
   }
-  REQUIRE_GT(shared_s, 0.0002);  // they did run at once
-  CHECK_EQ(moved, doctest::Approx(static_cast<double>(copies * copy_bytes)).epsilon(0.05));
+  REQUIRE_GT(shared_s, 0.0001);  // they did run at once
+  CHECK_EQ(moved, doctest::Approx(static_cast<double>(copy_bytes)).epsilon(0.05));
 }
 
 TEST_CASE("creating and releasing physical memory keeps the caller as long as the profile says") {
