@@ -62,6 +62,12 @@ CUevent free_event(CUcontext context) {
   return markers.push({context, event, true}) ? event : nullptr;
 }
 
+// It has not been recorded.
+void forget(CUevent event) {
+  for (Marker& marker : markers)
+    if (marker.event == event) marker.pending = false;
+}
+
 // One event on every legacy stream. The lock keeps captures from beginning meanwhile. False: one had begun already, and
 // an event would have fallen into it.
 bool mark_legacy_streams() {
@@ -101,8 +107,10 @@ bool marks_passed() {
   return true;
 }
 
-// Without the lock: it may take as long as work on a stream we do not know. No context goes meanwhile, the mover works.
-void synchronize_contexts(unsigned slot) {
+// One event behind everything of each context, for work on streams that nobody told us of. A driver of before CUDA 12.5
+// has no such event: there the context is waited for, as long as it takes. Without the lock: no context goes meanwhile,
+// the mover works.
+void mark_contexts(unsigned slot) {
   CUcontext contexts[16];
   std::size_t count = 0;
   {
@@ -113,7 +121,11 @@ void synchronize_contexts(unsigned slot) {
   }
   for (std::size_t i = 0; i < count; ++i) {
     const Current current(contexts[i]);
-    if (current) (void)real::cuCtxSynchronize();
+    if (!current) continue;
+    const CUevent event = free_event(contexts[i]);
+    if (event && real::cuCtxRecordEvent(contexts[i], event) == CUDA_SUCCESS) continue;
+    forget(event);
+    (void)real::cuCtxSynchronize();
   }
 }
 
@@ -146,7 +158,9 @@ Result wait(unsigned slot, std::uint64_t word, std::uint64_t deadline_ns) {
     if (!attempt.until(Overdue::stream_busy, marks_passed)) return attempt.result();
   }
   if (!attempt.until(Overdue::stream_busy, other_streams_idle)) return attempt.result();
-  synchronize_contexts(slot);
+  const Marking marking;
+  mark_contexts(slot);
+  (void)attempt.until(Overdue::stream_busy, marks_passed);
   return attempt.result();
 }
 

@@ -136,6 +136,39 @@ TEST_CASE("hazard 2: a drain behind a wait that nobody ends gives up, and the pr
   OK(cuMemFreeHost(flag));
 }
 
+TEST_CASE("hazard 2: a drain behind a stream that the shim has never heard of gives up too") {
+  (void)context();
+  unsigned* flag = nullptr;
+  CUdeviceptr flag_at = 0;
+  OK(cuMemHostAlloc(reinterpret_cast<void**>(&flag), 4096, CU_MEMHOSTALLOC_DEVICEMAP));
+  OK(cuMemHostGetDevicePointer_v2(&flag_at, flag, 0));
+  *flag = 0;
+  broker().give_backing(16 * mib);
+  const CUdeviceptr memory = allocate(8 * mib);
+  const auto create = reinterpret_cast<decltype(&cuStreamCreate)>(behind_the_shim("cuStreamCreate"));
+  CUstream unseen = nullptr;
+  OK(create(&unseen, CU_STREAM_NON_BLOCKING));
+  OK(cuStreamWaitValue32_v2(unseen, flag_at, 1, CU_STREAM_WAIT_VALUE_GEQ));
+  broker().gate(GateState::closed);
+  broker().quota(0);
+  demand(comes_true(
+             [] {
+               return broker().phase() == PhaseWord{broker().generation(), Phase::overdue, Overdue::stream_busy};
+             },
+             7),
+         "the broker is told that a stream is busy");
+  demand(broker().up().resident.load() == 8 * mib, "nothing has been unmapped");
+  broker().quota(~0ull >> 1);
+  broker().gate(GateState::open);
+  __atomic_store_n(flag, 1u, __ATOMIC_RELEASE);
+  OK(cuStreamSynchronize(unseen));
+  demand(broker().evict_to(0), "with the stream idle the memory leaves");
+  demand(broker().restore(), "the memory comes back");
+  OK(cuStreamDestroy_v2(unseen));
+  OK(cuMemFree_v2(memory));
+  OK(cuMemFreeHost(flag));
+}
+
 TEST_CASE("hazard 10: a paused program allocates and frees a thousand times without waiting") {
   broker().give_backing(64 * mib);
   const CUdeviceptr before = allocate(4 * mib);

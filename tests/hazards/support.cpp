@@ -1,7 +1,9 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "tests/hazards/support.h"
 
+#include <elf.h>
 #include <fcntl.h>
+#include <link.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -33,6 +35,24 @@ std::string own_path() {
   return {path, length > 0 ? static_cast<std::size_t>(length) : 0};
 }
 
+// The dynamic symbol of this name in an object: its table ends where its strings begin.
+void* symbol_of(const dl_phdr_info& object, const char* name) {
+  const ElfW(Sym)* symbols = nullptr;
+  const char* strings = nullptr;
+  for (int i = 0; i < object.dlpi_phnum; ++i) {
+    if (object.dlpi_phdr[i].p_type != PT_DYNAMIC) continue;
+    const auto* entry = reinterpret_cast<const ElfW(Dyn)*>(object.dlpi_addr + object.dlpi_phdr[i].p_vaddr);
+    for (; entry->d_tag != DT_NULL; ++entry) {
+      if (entry->d_tag == DT_SYMTAB) symbols = reinterpret_cast<const ElfW(Sym)*>(entry->d_un.d_ptr);
+      if (entry->d_tag == DT_STRTAB) strings = reinterpret_cast<const char*>(entry->d_un.d_ptr);
+    }
+  }
+  for (; symbols && reinterpret_cast<const char*>(symbols) < strings; ++symbols)
+    if (symbols->st_value && std::strcmp(strings + symbols->st_name, name) == 0)
+      return reinterpret_cast<void*>(object.dlpi_addr + symbols->st_value);
+  return nullptr;
+}
+
 CUcontext start_client() {
   own_broker = new FakeBroker;
   CUcontext made = nullptr;
@@ -57,6 +77,19 @@ void demand(bool holds, const char* sentence) {
 CUcontext context() {
   static const CUcontext made = start_client();
   return made;
+}
+
+void* behind_the_shim(const char* name) {
+  std::pair<const char*, void*> sought{name, nullptr};
+  (void)::dl_iterate_phdr(
+      [](dl_phdr_info* object, std::size_t, void* data) {
+        auto& [wanted, found] = *static_cast<std::pair<const char*, void*>*>(data);
+        if (std::string_view(object->dlpi_name).ends_with("libcuda.so.1")) found = symbol_of(*object, wanted);
+        return 0;
+      },
+      &sought);
+  demand(sought.second != nullptr, "the driver has the function");
+  return sought.second;
 }
 
 FakeBroker& broker() {
