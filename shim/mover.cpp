@@ -32,7 +32,7 @@ std::atomic<int> resters{0};
 
 struct Progress {
   std::uint64_t drained_word = 0;                            // gate word for which the drain has been proven; 0: none
-  std::uint64_t overdue_word = 0;                            // gate word whose drain failed
+  std::uint64_t drain_again_ns = 0;                          // not before, after a drain that failed
   std::uint64_t retry_ns = 0;                                // not before, unless the broker says something new
   std::uint64_t gate_word = 0, quota_word = 0, backing = 0;  // as of the last look
   std::uint64_t phase = 0;                                   // last published
@@ -71,12 +71,14 @@ void rest(Progress& p) {
 bool drained(unsigned slot, std::uint64_t word) {
   Progress& p = progress[slot];
   if (p.drained_word == word) return true;
+  if (monotonic_ns() < p.drain_again_ns) return false;
   timed::let_pair_end(slot, word);
   say(slot, word, Phase::draining);
   const auto result = drain::wait(slot, word, monotonic_ns() + drain_deadline_ns);
   if (result.outcome == drain::Outcome::gate_changed) return false;
   if (result.outcome == drain::Outcome::overdue) {
     say(slot, word, Phase::overdue, result.reason);
+    p.drain_again_ns = monotonic_ns() + recheck_ns;  // it has to be seen, before "draining" takes its place
     return false;
   }
   p.drained_word = word;
@@ -146,6 +148,7 @@ void follow(unsigned slot) {
   ledger::publish_quota_seen(slot, quota_word);  // also before the drain: growth reads the quota itself, under its lock
   Progress& p = progress[slot];
   if (p.gate_word != word || p.quota_word != quota_word || p.backing != backing::total_bytes()) p.retry_ns = 0;
+  if (p.gate_word != word) p.drain_again_ns = 0;
   p.gate_word = word, p.quota_word = quota_word, p.backing = backing::total_bytes();
   if (!closed) progress[slot].drained_word = 0;
   if (closed && !drained(slot, word)) return;
