@@ -17,14 +17,15 @@ constexpr unsigned patience = 16;  // who has let so many others pass goes first
 constexpr auto look_again = std::chrono::milliseconds(20);
 
 struct Waiter {
+  explicit Waiter(int of_stream) : priority(of_stream) {}
   int priority;
   unsigned passed = 0;  // by kernels that came later
+  std::condition_variable first;
 };
 
 // The kernels of this process that want one card's engine.
 struct Line {
   std::mutex mutex;
-  std::condition_variable moved;
   std::list<Waiter> waiting;  // in the order they came
   bool taken = false;
 };
@@ -36,7 +37,7 @@ Line& line_of(const Device& device) {
   return all[&device];
 }
 
-std::list<Waiter>::const_iterator first_of(const std::list<Waiter>& waiting) {
+std::list<Waiter>::iterator first_of(std::list<Waiter>& waiting) {
   const auto rank = [](const Waiter& w) { return w.passed >= patience ? INT32_MIN : w.priority; };
   return std::ranges::min_element(waiting, std::less<>{}, rank);  // of equals the first that came
 }
@@ -53,8 +54,8 @@ void ComputeTurn::take() {
   Line& line = line_of(device_);
   {
     std::unique_lock lock(line.mutex);
-    const auto me = line.waiting.insert(line.waiting.end(), {priority_});
-    while (!life_.stop && (line.taken || first_of(line.waiting) != me)) line.moved.wait_for(lock, look_again);
+    const auto me = line.waiting.emplace(line.waiting.end(), priority_);
+    while (!life_.stop && (line.taken || first_of(line.waiting) != me)) me->first.wait_for(lock, look_again);
     for (auto earlier = line.waiting.begin(); earlier != me; ++earlier) ++earlier->passed;
     line.waiting.erase(me);
     alone_ = !line.taken;  // not so if the context stopped meanwhile
@@ -72,7 +73,7 @@ void ComputeTurn::give() {
   const std::scoped_lock lock(line.mutex);
   if (alone_) line.taken = false;
   alone_ = in_turn_ = false;
-  line.moved.notify_all();
+  if (!line.waiting.empty()) first_of(line.waiting)->first.notify_one();  // not all: they may be many
 }
 
 void ComputeTurn::breathe() {
