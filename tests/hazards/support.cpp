@@ -25,7 +25,7 @@ std::vector<pid_t> children;
 void clean_up() {
   for (const pid_t child : children) (void)::kill(child, SIGKILL);
   if (own_broker) own_broker->leave();
-  (void)::unlink(card_path.c_str());
+  for (const char* card : {"", ".1"}) (void)::unlink((card_path + card).c_str());
   (void)::unlink(journal_path.c_str());
 }
 
