@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "tests/driver/card/settings.h"
 #include "tests/driver/context/context.h"
 #include "tests/driver/copy/engine_time.h"
 #include "tests/driver/copy/reach.h"
@@ -14,8 +15,6 @@
 
 namespace lull::sim {
 namespace {
-
-constexpr std::size_t staged_whole_bytes = 64u << 10;
 
 bool from_device(Route route) { return route == Route::to_host || route == Route::within_device; }
 bool to_device(Route route) { return route == Route::to_device || route == Route::within_device; }
@@ -83,7 +82,7 @@ CUresult perform(const Box& box, Route route, Running& running) {
 bool staged_whole(const CopyPlan& plan, Wait wait) {
   if (plan.route != Route::to_device) return false;
   if (wait == Wait::source_read) return true;
-  return plan.box.bytes() <= staged_whole_bytes && pageable(plan.box, plan.route) &&
+  return plan.box.bytes() <= settings().card.staging_bytes && pageable(plan.box, plan.route) &&
          !sides_fault(plan.box, plan.route);  // the driver looks at its own tables at the call, and stages nothing then
 }
 
