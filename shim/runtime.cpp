@@ -1,5 +1,5 @@
-// What glibc 2.28, or musl, does not have and the shim's sources, or the protocol's, use: hidden definitions of our own.
-// musl's loader starts no program for which a preloaded library lacks a function.
+// What glibc 2.28, or musl, does not have and the shim's sources, or the protocol's, use: hidden definitions of our
+// own. musl's loader starts no program for which a preloaded library lacks a function.
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>

@@ -1,4 +1,5 @@
-// Calls every row once and asks for a function newer than the table and for a driver apart: for observe_test.py, with the stand-in driver.
+// Calls every row once and asks for a function newer than the table and for a driver apart: for observe_test.py, with
+// the stand-in driver.
 #include <dlfcn.h>
 
 #include <cstdio>

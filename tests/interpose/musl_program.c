@@ -22,7 +22,8 @@ int main(void) {
   printf("%s %d %d %d %d\n", (char*)said, WEXITSTATUS(status), next == (void*)strlen && by_default == (void*)strlen,
          missing == NULL, driver == NULL);
   unsigned long long at = 0;
-  int (*alloc)(unsigned long long*, size_t) = (int (*)(unsigned long long*, size_t))dlsym(RTLD_DEFAULT, "cuMemAlloc_v2");
+  int (*alloc)(unsigned long long*, size_t) =
+      (int (*)(unsigned long long*, size_t))dlsym(RTLD_DEFAULT, "cuMemAlloc_v2");
   fprintf(stderr, "cuMemAlloc %d\n", alloc ? alloc(&at, 1) : -1);
   return 3;
 }
