@@ -14,14 +14,13 @@
 
 namespace lull::workload {
 
-#define LULL_WORKLOAD_CALLS(X)                                                                                        \
-  X(cuInit)                                                                                                           \
-  X(cuGetErrorName)                                                                                                   \
-  X(cuDeviceGet)                                                                                                      \
-  X(cuDeviceGetName)                                                                                                  \
-  X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuCtxSynchronize) X(cuMemGetInfo)     \
-      X(cuMemAlloc) X(cuMemFree) X(cuMemcpyHtoD) X(cuMemcpyDtoH) X(cuMemsetD32) X(cuModuleLoadData) X(cuModuleUnload) \
-          X(cuModuleGetFunction) X(cuLaunchKernel) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize)
+// clang-format off: it never ends with the lines it has made itself
+#define LULL_WORKLOAD_CALLS(X) \
+  X(cuInit) X(cuGetErrorName) X(cuDeviceGet) X(cuDeviceGetName) X(cuDevicePrimaryCtxRetain) \
+  X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuCtxSynchronize) X(cuMemGetInfo) X(cuMemAlloc) \
+  X(cuMemFree) X(cuMemcpyHtoD) X(cuMemcpyDtoH) X(cuMemsetD32) X(cuModuleLoadData) X(cuModuleUnload) \
+  X(cuModuleGetFunction) X(cuLaunchKernel) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize)
+// clang-format on
 
 // One member for each call, under the name that cuda.h maps it to: driver().cuMemAlloc is cuMemAlloc_v2.
 struct Driver {
