@@ -14,7 +14,8 @@
 
 namespace lull::workload {
 
-// clang-format off: it never ends with the lines it has made itself
+// Laid out by hand: clang-format is never content with the lines it has made of it.
+// clang-format off
 #define LULL_WORKLOAD_CALLS(X) \
   X(cuInit) X(cuGetErrorName) X(cuDeviceGet) X(cuDeviceGetName) X(cuDevicePrimaryCtxRetain) \
   X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuCtxSynchronize) X(cuMemGetInfo) X(cuMemAlloc) \
