@@ -82,7 +82,8 @@ Closed closing_of(unsigned slot) {
 
 const std::atomic<std::uint32_t>* private_word = &dormant;
 const Word* gate_word = &unmanaged;
-__thread Entry* my_entry = nullptr;
+constinit Entry stranger{~std::uintptr_t{0}, 0, 0};
+__thread Entry* my_entry = &stranger;
 
 bool prepare(const Word* first_gate) {
   void* page = ::mmap(nullptr, page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -144,9 +145,12 @@ Entry* Pass::first_entry() {
   if (abandoned.load(std::memory_order_relaxed)) return nullptr;
   if (!active_now() && !process::activate()) return nullptr;
   process::note_current_context();
-  my_entry = find_entry(thread_id());
-  if (!my_entry) declare_unmanaged("more threads than there are entry words");
-  return my_entry;
+  Entry* const mine = find_entry(thread_id());
+  if (mine)
+    my_entry = mine;
+  else
+    declare_unmanaged("more threads than there are entry words");
+  return mine;
 }
 
 void Pass::wait(CUstream stream, std::uintptr_t here) {

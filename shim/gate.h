@@ -42,6 +42,8 @@ struct alignas(64) Entry {
 // Hidden, so that the fast path reaches them without the global offset table.
 [[gnu::visibility("hidden")]] extern const std::atomic<std::uint32_t>* private_word;
 [[gnu::visibility("hidden")]] extern const Word* gate_word;  // of the first GPU attached
+// This thread's entry; before its first call `stranger`, which never reads "outside", so the fast path needs one check.
+[[gnu::visibility("hidden")]] extern Entry stranger;
 extern __thread Entry* my_entry;
 
 inline bool active_now() { return private_word->load(std::memory_order_acquire) != 0; }
@@ -52,7 +54,7 @@ class Pass {
   explicit Pass(CUstream stream) {
     const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
     Entry* entry = my_entry;
-    if (!entry) [[unlikely]] {
+    if (entry == &stranger) [[unlikely]] {
       entry = first_entry();
       if (!entry) return;
     }
@@ -74,7 +76,7 @@ class Pass {
   Pass& operator=(const Pass&) = delete;
 
  private:
-  static Entry* first_entry();
+  static Entry* first_entry();  // null: this call passes ungated
   void wait(CUstream stream, std::uintptr_t here);
 
   Entry* entry_ = nullptr;

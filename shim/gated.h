@@ -7,6 +7,7 @@
 #include "shim/gate.h"
 #include "shim/real.h"
 #include "shim/rows.h"
+#include "shim/words.h"
 
 namespace lull {
 
@@ -14,28 +15,19 @@ namespace gate {
 
 inline Entry nobody;  // left in place of a thread's own entry when gate::Pass did the work
 
-inline std::uintptr_t stack_pointer() {
-  std::uintptr_t here;
-#if defined(__x86_64__)
-  asm volatile("mov %%rsp, %0" : "=r"(here));
-#elif defined(__aarch64__)
-  asm volatile("mov %0, sp" : "=r"(here));
-#endif
-  return here;
-}
-
 // Marks this thread as inside and answers true, if nothing at all is unusual; otherwise changes nothing.
 [[gnu::always_inline]] inline bool enter_quickly(Entry* entry) {
-  if (!entry || entry->inside.load(std::memory_order_relaxed) != 0) [[unlikely]]
+  if (!words::is_zero(entry->inside)) [[unlikely]]
     return false;
-  entry->inside.store(stack_pointer(), std::memory_order_relaxed);
+  words::store_stack_pointer(entry->inside);
   std::atomic_signal_fence(std::memory_order_seq_cst);  // as in Pass: the mover's membarrier does the rest
-  if (closed(gate_word->load(std::memory_order_acquire)) || private_word->load(std::memory_order_acquire) != active)
-      [[unlikely]] {
+  // The lowest bit of a gate word is set when it is closed. In words that no broker of ours writes it may mean more:
+  // Pass looks at them again.
+  if (words::is_odd(*gate_word) || !words::is(*private_word, active)) [[unlikely]] {
     entry->inside.store(0, std::memory_order_release);
     return false;
   }
-  entry->submissions.store(entry->submissions.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  words::count_one(entry->submissions);
   return true;
 }
 
