@@ -1,8 +1,9 @@
-// tests/bench/launch_bench.cpp: what the open gate adds to a launch.
+// tests/bench/launch_bench.cpp: what the open gate adds to a launch, a copy and the record of an event.
 //
 // The program is launch_probe, unaware of Lull; the shim is preloaded; the driver is one whose functions do nothing, so
-// that nothing hides the difference; the broker is this process, which has opened the gate. A launch through the shim
-// is compared with one that goes to the driver's function, in the same process, in alternating blocks.
+// that nothing hides the difference; the broker is this process, which has opened the gate. A call through the shim is
+// compared with one that goes to the driver's function, in the same process, in alternating blocks. --peer preloads
+// another library instead of the shim, without a broker, and measures the same launch.
 #include <fmt/core.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -14,6 +15,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <stdexcept>
 #include <vector>
 
@@ -25,33 +27,40 @@ namespace {
 using namespace lull;
 using namespace lull::bench;
 
-struct Paths {
-  std::string probe, shim;
+// One run of the probe. With a peer, that is what is preloaded, and there is no broker.
+struct Run {
+  std::string mode, call, peer = {};
 };
 
-[[noreturn]] void become_probe(const Paths& paths, const OpenGate& gate, const char* mode, int line) {
+struct Paths {
+  std::string probe, shim, peer;
+};
+
+[[noreturn]] void become_probe(const Paths& paths, const Run& run, const std::string& runtime_dir, int line) {
   (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
   (void)::dup2(line, STDIN_FILENO);
   (void)::dup2(line, STDOUT_FILENO);
-  (void)::setenv("LD_PRELOAD", paths.shim.c_str(), 1);
-  (void)::setenv("LULL_CLASS", "training", 1);
-  (void)::setenv("LULL_RUNTIME_DIR", gate.runtime_dir().c_str(), 1);
-  for (const char* name : {"LULL", "LULL_IPC", "LULL_TENANT", "CUDA_LAUNCH_BLOCKING"}) (void)::unsetenv(name);
-  (void)::execl(paths.probe.c_str(), paths.probe.c_str(), mode, nullptr);
+  for (const char* name : {"LULL", "LULL_CLASS", "LULL_IPC", "LULL_TENANT", "CUDA_LAUNCH_BLOCKING"})
+    (void)::unsetenv(name);
+  (void)::setenv("LD_PRELOAD", (run.peer.empty() ? paths.shim : run.peer).c_str(), 1);
+  (void)::setenv("LULL_RUNTIME_DIR", runtime_dir.c_str(), 1);
+  if (run.peer.empty()) (void)::setenv("LULL_CLASS", "training", 1);
+  (void)::execl(paths.probe.c_str(), paths.probe.c_str(), run.mode.c_str(), run.call.c_str(),
+                run.peer.empty() ? nullptr : run.peer.c_str(), nullptr);
   ::_exit(127);
 }
 
-// A running probe, managed, its gate open, about to measure.
+// A running probe, its gate open if it has one, about to measure.
 class Probe {
  public:
-  Probe(const Paths& paths, const char* mode) {
+  Probe(const Paths& paths, const Run& run) : managed_(run.peer.empty()) {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
       throw std::runtime_error("cannot make a socketpair");
     line_ = Fd(ends[0]);
     const Fd theirs(ends[1]);
     pid_ = ::fork();
-    if (pid_ == 0) become_probe(paths, gate_, mode, theirs.get());
+    if (pid_ == 0) become_probe(paths, run, gate_.runtime_dir(), theirs.get());
     if (pid_ < 0) throw std::runtime_error("cannot fork");
   }
   ~Probe() {
@@ -61,38 +70,39 @@ class Probe {
   Probe(const Probe&) = delete;
   Probe& operator=(const Probe&) = delete;
 
-  void open_gate_and_start() {
-    gate_.welcome();
-    if (!gate_.seen()) throw std::runtime_error("the shim has not acted on the open gate within 10 s");
-    (void)!::write(line_.get(), "\n", 1);  // the probe's silence would show it
+  void start() {
+    if (managed_) gate_.welcome();
+    if (managed_ && !gate_.seen()) throw std::runtime_error("the shim has not acted on the open gate within 10 s");
+    (void)::send(line_.get(), "\n", 1, MSG_NOSIGNAL);  // the probe's silence would show it
   }
   int pid() const { return pid_; }
   int line() const { return line_.get(); }
 
  private:
+  bool managed_;
   OpenGate gate_;
   Fd line_;
   int pid_ = -1;
 };
 
 struct Cost {
-  double through_shim, direct;
+  double through_library, direct;
 };
 
-Cost nanoseconds(const Paths& paths) {
-  Probe probe(paths, "time");
-  probe.open_gate_and_start();
+Cost nanoseconds(const Paths& paths, const Run& run) {
+  Probe probe(paths, run);
+  probe.start();
   FILE* lines = ::fdopen(::dup(probe.line()), "r");
   if (!lines) throw std::runtime_error("cannot read from the probe");
-  std::vector<double> through_shim, direct;
+  std::vector<double> through_library, direct;
   Cost one{};
-  while (std::fscanf(lines, "%lf %lf", &one.through_shim, &one.direct) == 2) {
-    through_shim.push_back(one.through_shim);
+  while (std::fscanf(lines, "%lf %lf", &one.through_library, &one.direct) == 2) {
+    through_library.push_back(one.through_library);
     direct.push_back(one.direct);
   }
   (void)std::fclose(lines);
-  if (through_shim.empty()) throw std::runtime_error("the probe printed no times");
-  return {percentile(through_shim, 0.5), percentile(direct, 0.5)};
+  if (through_library.empty()) throw std::runtime_error("the probe ended without a measurement");
+  return {percentile(through_library, 0.5), percentile(direct, 0.5)};
 }
 
 siginfo_t await_stop(int pid) {
@@ -104,7 +114,7 @@ siginfo_t await_stop(int pid) {
 }
 
 // Steps of the main thread from the signal it has stopped at to the next one it raises. The way through raise() is
-// counted too, alike for both kinds of call.
+// counted too, alike for both ways.
 int steps_to_next_signal(int pid) {
   for (int steps = 0;; ++steps) {
     if (::ptrace(PTRACE_SINGLESTEP, pid, nullptr, nullptr) != 0)
@@ -113,37 +123,59 @@ int steps_to_next_signal(int pid) {
   }
 }
 
-Cost instructions(const Paths& paths) {
-  Probe probe(paths, "step");
-  probe.open_gate_and_start();
+// The probe raises a signal before and after each call: the steps from one call to the next do not count.
+Cost instructions(const Paths& paths, const Run& run) {
+  Probe probe(paths, run);
+  probe.start();
   if (await_stop(probe.pid()).si_code != SI_TKILL)
     throw std::runtime_error("the probe stopped before its first signal");
-  std::vector<double> through_shim, direct;
+  std::vector<double> through_library, direct;
   for (int i = 0; i < 5; ++i) {  // as often as the probe does
-    through_shim.push_back(steps_to_next_signal(probe.pid()));
+    if (i > 0) (void)steps_to_next_signal(probe.pid());
+    through_library.push_back(steps_to_next_signal(probe.pid()));
+    (void)steps_to_next_signal(probe.pid());
     direct.push_back(steps_to_next_signal(probe.pid()));
   }
-  return {percentile(through_shim, 0.5), percentile(direct, 0.5)};
+  return {percentile(through_library, 0.5), percentile(direct, 0.5)};
+}
+
+double added(const Cost& cost) { return cost.through_library - cost.direct; }
+
+// First, since a library that cannot be measured should say so at once.
+std::vector<Metric> of_peer(const Paths& paths) {
+  if (paths.peer.empty()) return {};
+  return {{"launch.peer_added_ns", added(nanoseconds(paths, {"time", "launch", paths.peer})), "ns", {}},
+          {"launch.peer_added_instructions", added(instructions(paths, {"step", "launch", paths.peer})), "", {}}};
 }
 
 Report measure(const Paths& paths) {
-  const Cost ns = nanoseconds(paths);
-  const Cost steps = instructions(paths);
-  return {.suite = "launch",
-          .gpu = "none (null driver)",
-          .metrics = {{"launch.added_ns", ns.through_shim - ns.direct, "ns", 5},
-                      {"launch.direct_ns", ns.direct, "ns", {}},
-                      {"launch.added_instructions", steps.through_shim - steps.direct, "", 40}}};
+  const std::vector<Metric> peer = of_peer(paths);
+  const Cost launch = nanoseconds(paths, {"time", "launch"});
+  Report report{.suite = "launch", .gpu = "none (null driver)", .metrics = {}};
+  report.metrics = {
+      {"launch.added_ns", added(launch), "ns", 5},
+      {"launch.direct_ns", launch.direct, "ns", {}},
+      {"launch.added_instructions", added(instructions(paths, {"step", "launch"})), "", 30},
+      {"launch.copy_added_ns", added(nanoseconds(paths, {"time", "copy"})), "ns", 8},
+      {"launch.event_added_ns", added(nanoseconds(paths, {"time", "record"})), "ns", 8},
+  };
+  report.metrics.insert(report.metrics.end(), peer.begin(), peer.end());
+  return report;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Measures what the open gate adds to a launch.");
+  CLI::App app(
+      "Measures what the open gate adds to a launch, a copy and the record of an event. There is no amortised cost of "
+      "drain markers: launches place none, a drain marks the streams once, when its gate has closed.");
   std::string json_path;
-  Paths paths{LULL_PROBE, LULL_SHIM};
+  Paths paths{LULL_PROBE, LULL_SHIM, {}};
   app.add_option("--json", json_path, "write one JSON object to this file, - for standard output");
   app.add_option("--shim", paths.shim, "the library to preload")->check(CLI::ExistingFile);
+  app.add_option("--peer", paths.peer, "measure launches with this library preloaded too, for comparison")
+      ->check(CLI::ExistingFile)
+      ->transform([](const std::string& path) { return std::filesystem::absolute(path).string(); });
   CLI11_PARSE(app, argc, argv);
   try {
     return print(measure(paths), json_path) ? 0 : 1;

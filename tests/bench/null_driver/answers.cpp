@@ -50,9 +50,11 @@ CUresult cuEventCreate(CUevent* event, unsigned) {
 }
 CUresult cuGetExportTable(const void**, const CUuuid*) { return CUDA_ERROR_NOT_FOUND; }
 
-// Under another name than the driver API's, so that no look-up of it is answered by the shim.
+// Under other names than the driver API's, so that no look-up of them is answered by a preloaded library.
 CUresult null_launch(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void**,
                      void**) {
   return CUDA_SUCCESS;
 }
+CUresult null_copy(CUdeviceptr, const void*, std::size_t, CUstream) { return CUDA_SUCCESS; }
+CUresult null_record(CUevent, CUstream) { return CUDA_SUCCESS; }
 }
