@@ -147,6 +147,14 @@ void forget_context(CUcontext context) {
     if (markers[i].context == context) markers.erase(i);
 }
 
+void see_completed() {
+  for (const Marker& marker : markers) {
+    const Current current(marker.context);
+    if (current && !marker.pending && real::cuEventQuery(marker.event) == CUDA_SUCCESS)
+      (void)real::cuEventSynchronize(marker.event);
+  }
+}
+
 Result wait(unsigned slot, std::uint64_t word, std::uint64_t deadline_ns) {
   Attempt attempt(slot, word, deadline_ns);
   gate::barrier();

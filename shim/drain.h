@@ -22,6 +22,9 @@ struct Result {
 // Waits at most until deadline_ns (CLOCK_MONOTONIC); gives up early when the gate word is no longer `word`.
 void forget_context(CUcontext context);  // its events are gone with it; the mover rests
 
+// Of what a drain has found done, the driver is told that the host knows: only then do pools let go of what was freed.
+void see_completed();
+
 bool marking();  // an event of ours may be all that a legacy stream is busy with
 
 Result wait(unsigned slot, std::uint64_t word, std::uint64_t deadline_ns);

@@ -39,6 +39,20 @@ CUresult handle_for_range(void* handle, CUdeviceptr at, std::size_t bytes, CUmem
                           unsigned long long flags);
 }  // namespace program
 
+namespace pools {
+CUresult create(CUmemoryPool* pool, const CUmemPoolProps* properties);
+CUresult destroy(CUmemoryPool pool);
+CUresult allocated(CUresult result);  // counts the successes
+template <auto& next>
+CUresult alloc(CUdeviceptr* base, std::size_t bytes, CUstream stream) {
+  return allocated(next(base, bytes, stream));
+}
+template <auto& next>
+CUresult alloc(CUdeviceptr* base, std::size_t bytes, CUmemoryPool pool, CUstream stream) {
+  return allocated(next(base, bytes, pool, stream));
+}
+}  // namespace pools
+
 namespace info {
 CUresult get_info(std::size_t* free, std::size_t* total);
 CUresult total_mem(std::size_t* bytes, CUdevice device);

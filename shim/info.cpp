@@ -110,8 +110,9 @@ CUresult get_info(std::size_t* free, std::size_t* total) {
   if (result != CUDA_SUCCESS || environment().native || !process::activate()) return result;
   const auto slot = process::slot_of_current();
   if (!slot || !on(Protection::promised_sizes)) return result;
+  ledger::count_pools(*slot);
   const auto held = ledger::sizes(*slot);
-  const std::uint64_t promised = sizes::total(*slot), used = held.needed + held.pinned;
+  const std::uint64_t promised = sizes::total(*slot), used = held.needed + held.pinned + held.pools;
   if (total) *total = promised;
   if (free) *free = promised > used ? promised - used : 0;
   return result;

@@ -8,6 +8,7 @@
 #include "shim/gate.h"
 #include "shim/make.h"
 #include "shim/mappings.h"
+#include "shim/pools.h"
 #include "shim/process.h"
 #include "shim/protection.h"
 #include "shim/sizes.h"
@@ -24,7 +25,8 @@ struct Card {
   Vector<Chunk*> chunks;
   Vector<Region*> shared;
   Sizes sizes;
-  std::uint64_t absent = 0;  // chunks that are absent or coming
+  std::uint64_t absent = 0;         // chunks that are absent or coming
+  std::uint64_t pools_counted = 0;  // allocations of pools when they were last counted
 };
 Card cards[max_gpus];
 bool moving_now = false;
@@ -50,7 +52,9 @@ void publish_sizes(unsigned slot) {
   process::publish(up.restored_bytes, s.restored_bytes);
   process::publish(up.resident, s.resident);
   process::publish(up.needed, s.needed);
-  process::publish(up.native, s.pinned);
+  // The pools may have given back since they were counted: never more than a broker would believe.
+  const std::uint64_t native = s.pinned + s.pools, most = sizes::total(slot);
+  process::publish(up.native, native < most ? native : most);
 }
 
 void follow_hold() {
@@ -66,10 +70,26 @@ bool may_grow(unsigned slot, std::uint64_t bytes) {
   return !quota || cards[slot].sizes.resident + bytes <= *quota;
 }
 
-// Whether the process may have `bytes` more at all, now or after others have made room.
+void ask_pools(unsigned slot) {
+  Card& card = cards[slot];
+  card.pools_counted = pools::allocations();
+  if (card.pools_counted > 0) card.sizes.pools = pools::held(slot).reserved;
+}
+
+bool within_total(unsigned slot, std::uint64_t bytes) {
+  const Sizes& s = cards[slot].sizes;
+  const std::uint64_t held = s.needed + s.pinned + s.pools, total = sizes::total(slot);
+  return held <= total && bytes <= total - held;
+}
+
+// Whether the process may have `bytes` more at all, now or after others have made room. Pools are asked only when they
+// may have grown, and when what they have given back might decide it.
 bool promised(unsigned slot, std::uint64_t bytes) {
-  const std::uint64_t held = cards[slot].sizes.needed + cards[slot].sizes.pinned, total = sizes::total(slot);
-  if (held > total || bytes > total - held) return false;
+  if (cards[slot].pools_counted != pools::allocations()) ask_pools(slot);
+  if (!within_total(slot, bytes)) {
+    ask_pools(slot);
+    if (!within_total(slot, bytes)) return false;
+  }
   const std::uint64_t wanted = cards[slot].sizes.needed + bytes;
   const auto admitted = process::admitted(slot);
   if (!admitted || wanted <= *admitted) return true;
@@ -362,6 +382,13 @@ void changed(const Locked&, unsigned slot) {
 Sizes sizes(unsigned slot) {
   const Locked locked(the_mutex);
   return cards[slot].sizes;
+}
+
+void count_pools(unsigned slot) {
+  if (pools::allocations() == 0) return;
+  const Locked locked(the_mutex);
+  ask_pools(slot);
+  publish_sizes(slot);
 }
 
 Vector<Chunk*>& chunks(const Locked&, unsigned slot) { return cards[slot].chunks; }

@@ -10,8 +10,9 @@
 //   chunk:  present ──evict──▶ leaving ──copied, unmapped──▶ absent ──restore──▶ coming ──copied──▶ present
 //
 // `needed` is the sum of all chunks, `resident` of those that are not absent; pinned memory, which can never move
-// again, counts apart. The hold of the gate is set exactly while a chunk is absent or coming, or the mover is taking
-// chunks away. All functions take the ledger's lock themselves unless they ask for a Locked.
+// again, and what pools hold (pools.h) count apart. The hold of the gate is set exactly while a chunk is absent or
+// coming, or the mover is taking chunks away. All functions take the ledger's lock themselves unless they ask for a
+// Locked.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -80,8 +81,10 @@ void release_context(CUcontext context);  // the context is gone, and with it th
 
 struct Sizes {
   std::uint64_t needed = 0, resident = 0, pinned = 0, evicted_bytes = 0, restored_bytes = 0;
+  std::uint64_t pools = 0;  // reserved by the program's pools when they were last counted
 };
 Sizes sizes(unsigned slot);
+void count_pools(unsigned slot);  // asks the driver, if the program has used any
 
 // For memory that the program makes by cuMemCreate. `properties` must live as long as the region.
 CUresult make_region(const Locked&, unsigned slot, std::uint64_t bytes, const CUmemAllocationProp* properties,

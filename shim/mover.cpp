@@ -15,6 +15,7 @@
 #include "shim/ledger.h"
 #include "shim/link.h"
 #include "shim/log.h"
+#include "shim/pools.h"
 #include "shim/process.h"
 #include "shim/protection.h"
 #include "shim/residency.h"
@@ -36,6 +37,7 @@ struct Progress {
   std::uint64_t retry_ns = 0;                                // not before, unless the broker says something new
   std::uint64_t gate_word = 0, quota_word = 0, backing = 0;  // as of the last look
   std::uint64_t phase = 0;                                   // last published
+  std::uint64_t idle_left = 0;                               // what pools kept of their idle memory at the last trim
   unsigned random = 1;
 };
 Progress progress[max_gpus];
@@ -140,6 +142,18 @@ void restore(unsigned slot, std::uint64_t word) {
   if (!residency::anything_absent(slot)) say(slot, word, gate::closed(word) ? Phase::ready : Phase::running);
 }
 
+// The quota is all that the process may keep beside what it uses natively: so idle memory of pools goes too, also where
+// nothing else is left to evict. Once, until the program has freed more.
+void trim_pools(unsigned slot, std::uint64_t quota) {
+  Progress& p = progress[slot];
+  const std::uint64_t idle = pools::held(slot).idle();
+  if (idle <= p.idle_left || ledger::sizes(slot).resident + idle <= quota) return;
+  if (!pools::trim(slot)) return;
+  p.idle_left = pools::held(slot).idle();
+  ledger::count_pools(slot);
+  process::kick_link();  // there is room for others
+}
+
 void follow(unsigned slot) {
   const DownGpu& down = process::down().gpu[slot];
   const std::uint64_t word = down.gate.load(std::memory_order_acquire);
@@ -150,11 +164,12 @@ void follow(unsigned slot) {
   if (p.gate_word != word || p.quota_word != quota_word || p.backing != backing::total_bytes()) p.retry_ns = 0;
   if (p.gate_word != word) p.drain_again_ns = 0;
   p.gate_word = word, p.quota_word = quota_word, p.backing = backing::total_bytes();
-  if (!closed) progress[slot].drained_word = 0;
+  if (!closed) p.drained_word = 0, p.idle_left = 0;
   if (closed && !drained(slot, word)) return;
   if (!closed && !residency::anything_absent(slot)) say(slot, word, Phase::running);
   const auto sizes = ledger::sizes(slot);
   const auto quota = parse_limit(quota_word);
+  if (closed && quota) trim_pools(slot, *quota);
   if (resting(progress[slot])) return;
   if (closed && quota && sizes.resident > *quota) return evict(slot, word);
   if (sizes.resident < sizes.needed && (!quota || sizes.resident < *quota)) restore(slot, word);
@@ -180,6 +195,7 @@ void* run(void*) {
       const Locked locked(the_work_mutex);
       process::for_each_slot(prepare);
       process::for_each_slot(follow);
+      process::for_each_slot(ledger::count_pools);
       process::for_each_slot(publish_activity);
     }
     std::uint64_t pause = recheck_ns;

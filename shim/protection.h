@@ -30,6 +30,8 @@ namespace lull {
   X(context_frees)       /* what cuMemAlloc gave goes with its context */                            \
   X(timed_pairs)         /* a gate closes after the second of two timed events */                    \
   X(bounded_rest)        /* whoever destroys a context waits a second for the mover, not for ever */ \
+  X(pool_count)          /* what pools hold counts as used */                                        \
+  X(pool_trim)           /* what pools keep and nobody uses leaves the card at an eviction */        \
   X(deinitialized_frees) /* a free after the driver has ended is a success */
 
 #define LULL_NAMED(name) name,

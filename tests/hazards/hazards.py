@@ -90,8 +90,10 @@ HAZARDS = {
         "That NVIDIA's runtime accepts the driver behind the shim: on a GPU. The simulated driver has no private tables."),
     9: Hazard(
         "Sizes that neighbours change",
-        "Promised sizes, and the program's own use alone (`shim/sizes.h`, `shim/info.cpp`).",
-        [Check("hazard 9:*", "promised_sizes", "a neighbour's memory does not change what is free")],
+        "Promised sizes, and the program's own use alone (`shim/sizes.h`, `shim/info.cpp`); pools are asked what they hold "
+        "(`shim/pools.h`).",
+        [Check("hazard 9:*", "promised_sizes", "a neighbour's memory does not change what is free"),
+         Check("hazard 9: what pools*", "pool_count", "what pools hold is not free")],
         "Programs that size themselves by them: on a GPU."),
     10: Hazard(
         "Allocation or free waits while the program is paused",
@@ -124,8 +126,11 @@ HAZARDS = {
         [Check("", "dormancy", "test_a_program_that_does_nothing_makes_the_same_calls", program="dormancy")]),
     16: Hazard(
         "Memory that cannot move leaves no room for a restore",
-        "The hold: nothing is submitted before everything is there; the restore is tried again (`shim/residency.h`).",
-        [Check("hazard 16:*", "hold", "a submission waits for memory that is missing")],
+        "The hold: nothing is submitted before everything is there; the restore is tried again (`shim/residency.h`). What pools keep "
+        "and nobody uses leaves with an eviction (`shim/pools.h`).",
+        [Check("hazard 16:*", "hold", "a submission waits for memory that is missing"),
+         Check("hazard 16: what pools*", "pool_trim", "what pools keep and nobody uses leaves the card"),
+         Check("hazard 16: a program*", "pool_trim", "what pools keep and nobody uses leaves the card")],
         "How much memory contexts, modules and libraries really hold: on a GPU."),
     17: Hazard(
         "A destroyed or reset context leaves memory behind",

@@ -18,6 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 ROUTES, GATE, CORE, VARIANTS = ("tests/interpose/routes_test.cpp", "tests/interpose/gate_test.cpp", "tests/shim/shim_test.cpp",
                                 "tests/shim/variants_test.cpp")
 OWN, MEMORY = "tests/hazards/own_memory_test.cpp", "tests/hazards/memory_test.cpp"
+POOLS = "tests/hazards/pool_test.cpp"
 
 # Handler, as in hooks.def without its template argument: the cases (file, beginning of the case's name) that show what it does.
 HANDLERS = {
@@ -26,6 +27,9 @@ HANDLERS = {
     "memory::alloc_pitch": [(VARIANTS, "pitched memory moves")],
     "memory::free": [(CORE, "memory freed while it is evicted"), (CORE, "memory freed while a capture is open")],
     "memory::ipc_get_handle": [(MEMORY, "hazard 13: legacy IPC")],
+    "pools::alloc": [(POOLS, "hazard 9: what pools hold")],
+    "pools::create": [(POOLS, "hazard 16: what pools keep")],
+    "pools::destroy": [(POOLS, "hazard 16: pools are made and destroyed")],
     "program::reserve": [(OWN, "hazard 12: memory is created, mapped, opened")],
     "program::unreserve": [(OWN, "hazard 12: memory is created, mapped, opened")],
     "program::create": [(OWN, "hazard 12: memory created, mapped and released")],
