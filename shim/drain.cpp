@@ -68,9 +68,11 @@ void forget(CUevent event) {
     if (marker.event == event) marker.pending = false;
 }
 
-// One event on every legacy stream. The lock keeps captures from beginning meanwhile. False: one had begun already, and
-// an event would have fallen into it.
-bool mark_legacy_streams() {
+// One event behind everything of each context. Where the driver has no such event (before CUDA 12.5) it is one on the
+// legacy stream, and that one stands in front of what blocking streams are given later: a stream that waits for such
+// work then waits for ever. The lock keeps captures from beginning meanwhile. False: one had begun already, and an
+// event would have fallen into it.
+bool mark_all() {
   for (Marker& marker : markers) marker.pending = false;
   const Locked locked(process::lanes_mutex());
   if (on(Protection::capture_count) && process::captures_open() > 0) return false;
@@ -78,7 +80,8 @@ bool mark_legacy_streams() {
     const Current current(lane.context);
     if (lane.stream || !current) continue;
     const CUevent event = free_event(lane.context);
-    if (event) (void)real::cuEventRecord(event, nullptr);  // a stream that cannot be marked: the synchronise covers it
+    if (event && real::cuCtxRecordEvent(lane.context, event) != CUDA_SUCCESS)
+      (void)real::cuEventRecord(event, nullptr);  // a stream that cannot be marked: the synchronise covers it
   }
   return true;
 }
@@ -107,9 +110,8 @@ bool marks_passed() {
   return true;
 }
 
-// One event behind everything of each context, for work on streams that nobody told us of. A driver of before CUDA 12.5
-// has no such event: there the context is waited for, as long as it takes. Without the lock: no context goes meanwhile,
-// the mover works.
+// Once more, with all known streams idle, for work on streams that nobody told us of. A driver without events of
+// contexts is waited for, as long as it takes. Without the lock: no context goes meanwhile, the mover works.
 void mark_contexts(unsigned slot) {
   CUcontext contexts[16];
   std::size_t count = 0;
@@ -162,7 +164,7 @@ Result wait(unsigned slot, std::uint64_t word, std::uint64_t deadline_ns) {
   if (on(Protection::capture_count) && !attempt.until(Overdue::capture_open, no_capture)) return attempt.result();
   {
     const Marking marking;
-    if (!mark_legacy_streams()) return {Outcome::overdue, Overdue::capture_open};
+    if (!mark_all()) return {Outcome::overdue, Overdue::capture_open};
     if (!attempt.until(Overdue::stream_busy, marks_passed)) return attempt.result();
   }
   if (!attempt.until(Overdue::stream_busy, other_streams_idle)) return attempt.result();

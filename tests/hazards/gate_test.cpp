@@ -169,6 +169,25 @@ TEST_CASE("hazard 2: a drain behind a stream that the shim has never heard of gi
   OK(cuMemFreeHost(flag));
 }
 
+TEST_CASE("hazard 2: a drain puts nothing in front of the work that a stream waits for") {
+  (void)context();
+  const CUdeviceptr flag = allocate(4096);
+  OK(cuMemsetD32_v2(flag, 0, 1));
+  CUstream waits = nullptr, writes = nullptr;
+  OK(cuStreamCreate(&waits, CU_STREAM_DEFAULT));
+  OK(cuStreamCreate(&writes, CU_STREAM_DEFAULT));
+  OK(cuStreamWaitValue32_v2(waits, flag, 1, CU_STREAM_WAIT_VALUE_GEQ));
+  broker().gate(GateState::closed);
+  demand(comes_true([] { return broker().reached(Phase::overdue); }, 7), "the broker is told that a stream is busy");
+  broker().gate(GateState::open);
+  OK(cuStreamWriteValue32_v2(writes, flag, 1, CU_STREAM_WRITE_VALUE_DEFAULT));
+  demand(comes_true([&] { return cuStreamQuery(waits) == CUDA_SUCCESS; }, 7),
+         "the wait is over once the value is there");
+  OK(cuStreamDestroy_v2(waits));
+  OK(cuStreamDestroy_v2(writes));
+  OK(cuMemFree_v2(flag));
+}
+
 TEST_CASE("hazard 10: a paused program allocates and frees a thousand times without waiting") {
   broker().give_backing(64 * mib);
   const CUdeviceptr before = allocate(4 * mib);
