@@ -1,7 +1,7 @@
+#include "shim/allocations.h"
 #include "shim/drain.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
-#include "shim/ledger.h"
 #include "shim/mover.h"
 #include "shim/process.h"
 #include "shim/residency.h"
@@ -38,7 +38,7 @@ void forget(CUcontext context) {
   process::forget_context(context);
   residency::forget_context(context);
   drain::forget_context(context);
-  ledger::release_context(context);
+  allocations::release_context(context);
 }
 
 CUresult create(CUcontext* context, unsigned flags, CUdevice device) {

@@ -1,3 +1,4 @@
+#include "shim/allocations.h"
 #include "shim/environment.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
@@ -18,7 +19,7 @@ CUresult answer(void* data, T value) {
 
 // What the driver would say of cuMemAlloc memory, from our own table: the driver sees chunks and reservations, and
 // while the memory is evicted it sees nothing.
-std::optional<CUresult> own_attribute(const ledger::Allocation& a, void* data, CUpointer_attribute attribute,
+std::optional<CUresult> own_attribute(const allocations::Allocation& a, void* data, CUpointer_attribute attribute,
                                       CUdeviceptr at) {
   switch (attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT: return answer(data, a.context);
@@ -87,7 +88,7 @@ std::optional<CUresult> own_attribute(const Mapped& m, void* data, CUpointer_att
 
 // What the shim knows about an address.
 struct Known {
-  std::optional<ledger::Allocation> allocation;
+  std::optional<allocations::Allocation> allocation;
   std::optional<Mapped> mapping;
 
   explicit operator bool() const { return allocation || mapping; }
@@ -98,7 +99,7 @@ struct Known {
 };
 
 Known look_up(CUdeviceptr pointer) {
-  Known known{ledger::find(pointer), std::nullopt};
+  Known known{allocations::find(pointer), std::nullopt};
   if (!known.allocation) known.mapping = find_mapped(pointer);
   return known;
 }
@@ -126,7 +127,7 @@ CUresult total_mem(std::size_t* bytes, CUdevice device) {
 }
 
 CUresult address_range(CUdeviceptr* base, std::size_t* bytes, CUdeviceptr inside) {
-  const auto allocation = gate::active_now() ? ledger::find(inside) : std::nullopt;
+  const auto allocation = gate::active_now() ? allocations::find(inside) : std::nullopt;
   const auto mapping = gate::active_now() && !allocation ? find_mapped(inside) : std::nullopt;
   if (!allocation && !mapping) return real::cuMemGetAddressRange_v2(base, bytes, inside);
   if (base) *base = allocation ? allocation->base : mapping->at;

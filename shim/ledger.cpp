@@ -18,23 +18,14 @@ namespace lull::ledger {
 namespace {
 
 Mutex the_mutex;
-RangeTree<Allocation> allocations;
-std::uint64_t last_id = 0;
-
 struct Card {
   Vector<Chunk*> chunks;
-  Vector<Region*> shared;
   Sizes sizes;
   std::uint64_t absent = 0;         // chunks that are absent or coming
   std::uint64_t pools_counted = 0;  // allocations of pools when they were last counted
 };
 Card cards[max_gpus];
 bool moving_now = false;
-Vector<Allocation*> deferred;
-
-constexpr std::uint64_t small_limit = 1ull << 20;  // smaller blocks share chunks with their like
-constexpr std::uint64_t medium_limit = 64ull << 20;
-constexpr std::uint64_t small_alignment = 512, medium_alignment = 64 << 10;
 
 void give_up(Region* region) {
   region->free_blocks.release();
@@ -42,8 +33,6 @@ void give_up(Region* region) {
   region->mappings.release();
   std::free(region);
 }
-
-std::uint64_t round_up(std::uint64_t bytes, std::uint64_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 void publish_sizes(unsigned slot) {
   UpGpu& up = process::up().gpu[slot];
@@ -184,173 +173,11 @@ CUresult make_region(unsigned slot, std::uint64_t bytes, const CUmemAllocationPr
   return CUDA_SUCCESS;
 }
 
-Allocation* record(CUdeviceptr base, std::uint64_t bytes, std::uint64_t span, Region* region, CUcontext context) {
-  Allocation* allocation = make<Allocation>();
-  if (!allocation) return nullptr;
-  *allocation = {base, bytes, span, region, context, ++last_id, false};
-  if (allocations.add(allocation)) return allocation;
-  destroy(allocation);
-  return nullptr;
-}
-
-CUresult allocate_large(unsigned slot, CUcontext context, std::uint64_t bytes, CUdeviceptr* base) {
-  Region* region = nullptr;
-  if (const CUresult made = make_region(slot, round_up(bytes, granule), nullptr, &region); made != CUDA_SUCCESS)
-    return made;
-  if (!record(region->base, bytes, region->bytes, region, context)) {
-    retire(region);
-    return CUDA_ERROR_OUT_OF_MEMORY;
-  }
-  *base = region->base;
-  return CUDA_SUCCESS;
-}
-
-CUresult allocate_block(unsigned slot, CUcontext context, std::uint64_t bytes, CUdeviceptr* base) {
-  const bool small = bytes <= small_limit;
-  const std::uint64_t limit = small ? small_limit : medium_limit;
-  const std::uint64_t alignment = small ? small_alignment : medium_alignment;
-  const std::uint64_t span = round_up(bytes, alignment);
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    for (Region* region : cards[slot].shared) {
-      if (region->block_limit != limit) continue;
-      const auto offset = region->free_blocks.take(span, alignment);
-      if (!offset) continue;
-      if (!record(region->base + *offset, bytes, span, region, context)) {
-        region->free_blocks.give(*offset, span);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-      }
-      *base = region->base + *offset;
-      return CUDA_SUCCESS;
-    }
-    Region* region = nullptr;
-    const std::uint64_t room = chunk_bytes(slot) < (32ull << 20) || !small ? chunk_bytes(slot) : 32ull << 20;
-    if (const CUresult made = make_region(slot, room, nullptr, &region); made != CUDA_SUCCESS) return made;
-    region->shared = true;
-    region->block_limit = limit;
-    if (!region->free_blocks.add(0, region->bytes) || !cards[slot].shared.push(region)) {
-      retire(region);
-      return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-  }
-  return CUDA_ERROR_OUT_OF_MEMORY;
-}
-
-void remove(Allocation* allocation) {
-  if (allocation->freed) deferred.remove(allocation);
-  allocations.remove(allocation);
-  Region* region = allocation->region;
-  const unsigned slot = region->slot;
-  if (!region->shared) {
-    retire(region);
-  } else {
-    region->free_blocks.give(allocation->base - region->base, allocation->span);
-    if (region->free_blocks.free_bytes() == region->bytes) {  // nobody's any more
-      cards[slot].shared.remove(region);
-      retire(region);
-    }
-  }
-  destroy(allocation);
-  publish_sizes(slot);
-}
-
-struct ContextSearch {
-  CUcontext context;
-  Allocation* found;
-};
-__thread ContextSearch* search = nullptr;  // twalk passes no argument on glibc 2.28
-
-void visit(const void* node, VISIT order, int) {
-  if (order != preorder && order != leaf) return;
-  Allocation* allocation = *static_cast<Allocation* const*>(node);
-  if (!search->found && allocation->context == search->context) search->found = allocation;
-}
-
 }  // namespace
 
 Mutex& mutex() { return the_mutex; }
 
 std::uint64_t chunk_bytes(unsigned slot) { return sizes::chunk(slot); }
-
-CUresult allocate(unsigned slot, CUcontext context, std::uint64_t bytes, CUdeviceptr* base) {
-  CUresult result;
-  bool missing;
-  {
-    const Locked locked(the_mutex);
-    if (bytes > sizes::total(slot)) return CUDA_ERROR_OUT_OF_MEMORY;  // and nothing below can overflow
-    const bool block =
-        on(Protection::slabs) && (bytes <= small_limit || (bytes <= medium_limit && bytes <= chunk_bytes(slot) / 2));
-    result = block ? allocate_block(slot, context, bytes, base) : allocate_large(slot, context, bytes, base);
-    publish_sizes(slot);
-    follow_hold();
-    missing = cards[slot].absent != 0;
-  }
-  if (missing) process::kick_link();  // needed > resident is demand
-  return result;
-}
-
-CUresult release(CUdeviceptr base) {
-  {
-    const Locked locked(the_mutex);
-    Allocation* allocation = allocations.at(base);
-    if (!allocation || allocation->base != base || allocation->freed) return CUDA_ERROR_INVALID_VALUE;
-    remove(allocation);
-    follow_hold();
-  }
-  process::kick_link();
-  process::nudge_mover();  // what was evicted may fit now
-  return CUDA_SUCCESS;
-}
-
-CUresult release_later(CUdeviceptr base) {
-  const Locked locked(the_mutex);
-  Allocation* allocation = allocations.at(base);
-  if (!allocation || allocation->base != base || allocation->freed) return CUDA_ERROR_INVALID_VALUE;
-  if (!deferred.push(allocation)) return CUDA_ERROR_OUT_OF_MEMORY;  // the program may free it again
-  allocation->freed = true;
-  return CUDA_SUCCESS;
-}
-
-void release_deferred() {
-  mappings::release_deferred(Locked(the_mutex));
-  while (process::captures_open() == 0) {
-    CUcontext context;
-    std::uint64_t id;
-    {
-      const Locked locked(the_mutex);
-      if (deferred.empty()) return;
-      context = deferred.back()->context;
-      id = deferred.back()->id;
-    }
-    {
-      const Current current(context);
-      if (current) (void)real::cuCtxSynchronize();
-    }
-    const Locked locked(the_mutex);
-    if (!deferred.empty() && deferred.back()->id == id) remove(deferred.back());
-    follow_hold();
-  }
-}
-
-std::optional<Allocation> find(CUdeviceptr inside) {
-  const Locked locked(the_mutex);
-  const Allocation* allocation = allocations.at(inside);
-  if (!allocation || allocation->freed || inside >= allocation->base + allocation->bytes) return std::nullopt;
-  return *allocation;
-}
-
-void release_context(CUcontext context) {
-  if (!on(Protection::context_frees)) return;
-  const Locked locked(the_mutex);
-  for (;;) {
-    ContextSearch wanted{context, nullptr};
-    search = &wanted;
-    allocations.visit(visit);
-    search = nullptr;
-    if (!wanted.found) break;
-    remove(wanted.found);
-  }
-  follow_hold();
-}
 
 CUresult make_region(const Locked&, unsigned slot, std::uint64_t bytes, const CUmemAllocationProp* properties,
                      Region** made) {
@@ -373,6 +200,8 @@ bool pin(const Locked&, Region* region) {
   region->pinned = true;
   return true;
 }
+
+bool anything_absent(const Locked&, unsigned slot) { return cards[slot].absent != 0; }
 
 void changed(const Locked&, unsigned slot) {
   publish_sizes(slot);

@@ -1,11 +1,9 @@
 // shim/ledger.h: what this process holds on the device, and where each piece of it is.
 //
-//   allocation   what the program asked for: base, size, context
-//   region       a reservation of addresses with its chunks; large allocations have one of their own, others share;
-//   what
-//                the program made by cuMemCreate has one, too, at addresses only the shim knows
-//   mapping      where the program has such memory mapped (mappings.h); a chunk is mapped there as well as in its
-//   region chunk        one physical handle, the unit of eviction
+//   region    a reservation of addresses with its chunks; large allocations have one of their own, others share
+//             (allocations.h); what the program made by cuMemCreate has one, too, at addresses only the shim knows
+//   mapping   where the program has such memory mapped (mappings.h); a chunk is mapped there as well as in its region
+//   chunk     one physical handle, the unit of eviction
 //
 //   chunk:  present ──evict──▶ leaving ──copied, unmapped──▶ absent ──restore──▶ coming ──copied──▶ present
 //
@@ -15,11 +13,9 @@
 // Locked.
 #pragma once
 #include <cstdint>
-#include <optional>
 
 #include "shim/extents.h"
 #include "shim/lock.h"
-#include "shim/range_tree.h"
 #include "shim/real.h"
 
 namespace lull {
@@ -56,28 +52,7 @@ struct Region {
   Vector<Mapping*> mappings;              // of the program, beside the region's own addresses
 };
 
-struct Allocation {
-  CUdeviceptr base;
-  std::uint64_t bytes;  // as asked for
-  std::uint64_t span;   // as taken from the region
-  Region* region;
-  CUcontext context;
-  std::uint64_t id;  // never reused
-  bool freed;        // by the program; the memory is still to be given back
-  Range range() const { return {base, span}; }
-};
-
 Mutex& mutex();
-
-// The driver's answers, with virtual limits: CUDA_ERROR_OUT_OF_MEMORY only when this process has used up what it was
-// promised, when there is no place to evict the memory to, or (unmanaged) when the card is really full.
-CUresult allocate(unsigned slot, CUcontext context, std::uint64_t bytes, CUdeviceptr* base);
-CUresult release(CUdeviceptr base);  // CUDA_ERROR_INVALID_VALUE: not ours
-// The same, but the memory stays until release_deferred(): work may still use it, and a capture forbids waiting for it.
-CUresult release_later(CUdeviceptr base);
-void release_deferred();  // the mover's thread, when no capture is open: waits for the work, then gives the memory back
-std::optional<Allocation> find(CUdeviceptr inside);
-void release_context(CUcontext context);  // the context is gone, and with it the program's claim to its memory
 
 struct Sizes {
   std::uint64_t needed = 0, resident = 0, pinned = 0, evicted_bytes = 0, restored_bytes = 0;
@@ -86,13 +61,15 @@ struct Sizes {
 Sizes sizes(unsigned slot);
 void count_pools(unsigned slot);  // asks the driver, if the program has used any
 
-// For memory that the program makes by cuMemCreate. `properties` must live as long as the region.
+// `properties`: of memory that the program makes by cuMemCreate; must live as long as the region. Null: as
+// cuMemAlloc's. CUDA_ERROR_OUT_OF_MEMORY: more than the process was promised, or (unmanaged) than the card has.
 CUresult make_region(const Locked&, unsigned slot, std::uint64_t bytes, const CUmemAllocationProp* properties,
                      Region** made);
 void retire(const Locked&, Region*);
 // Takes the region out of the mover's reach. False: it is not all there. The caller is inside the gate.
 bool pin(const Locked&, Region*);
-void changed(const Locked&, unsigned slot);  // publishes the sizes and sets the hold as they demand
+void changed(const Locked&, unsigned slot);          // publishes the sizes and sets the hold as they demand
+bool anything_absent(const Locked&, unsigned slot);  // or on its way back
 
 // For the mover.
 Vector<Chunk*>& chunks(const Locked&, unsigned slot);

@@ -1,8 +1,8 @@
+#include "shim/allocations.h"
 #include "shim/engine.h"
 #include "shim/environment.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
-#include "shim/ledger.h"
 #include "shim/process.h"
 #include "shim/protection.h"
 
@@ -48,7 +48,7 @@ CUresult alloc(CUdeviceptr* base, std::size_t bytes) {
   if (!slot || !base || bytes == 0) return real::cuMemAlloc_v2(base, bytes);
   if (const CUresult forbidden = forbidden_by_capture()) return forbidden;
   if (!on(Protection::ungated_allocation)) const gate::Pass inside(nullptr);
-  return ledger::allocate(*slot, context, bytes, base);
+  return allocations::allocate(*slot, context, bytes, base);
 }
 
 CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, std::size_t height,
@@ -61,26 +61,26 @@ CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, s
   const std::size_t row = (width + pitch_alignment - 1) / pitch_alignment * pitch_alignment;
   if (row < width || row > ~std::size_t{0} / height) return CUDA_ERROR_OUT_OF_MEMORY;
   if (const CUresult forbidden = forbidden_by_capture()) return forbidden;
-  const CUresult result = ledger::allocate(*slot, context, row * height, base);
+  const CUresult result = allocations::allocate(*slot, context, row * height, base);
   if (result == CUDA_SUCCESS) *pitch = row;
   return result;
 }
 
 CUresult free(CUdeviceptr base) {
   if (!gate::active_now()) return real::cuMemFree_v2(base);
-  const auto allocation = ledger::find(base);
+  const auto allocation = allocations::find(base);
   if (!allocation || allocation->base != base)
     return real::cuMemFree_v2(base);  // not ours, or an error of the program's
   if (on(Protection::capture_count) && process::captures_open() > 0)
-    return ledger::release_later(base);  // waiting would break the capture
+    return allocations::release_later(base);  // waiting would break the capture
   wait_as_the_driver_would(allocation->context);
-  return ledger::release(base);
+  return allocations::release(base);
 }
 
 // Exported memory could never move again. LULL_IPC=native makes a process's allocations the driver's own, and this
 // work.
 CUresult ipc_get_handle(CUipcMemHandle* handle, CUdeviceptr base) {
-  if (on(Protection::ipc_refusal) && gate::active_now() && ledger::find(base)) return CUDA_ERROR_NOT_SUPPORTED;
+  if (on(Protection::ipc_refusal) && gate::active_now() && allocations::find(base)) return CUDA_ERROR_NOT_SUPPORTED;
   return real::cuIpcGetMemHandle(handle, base);
 }
 

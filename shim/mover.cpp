@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <ctime>
 
+#include "shim/allocations.h"
 #include "shim/backing.h"
 #include "shim/clock.h"
 #include "shim/drain.h"
@@ -15,6 +16,7 @@
 #include "shim/ledger.h"
 #include "shim/link.h"
 #include "shim/log.h"
+#include "shim/mappings.h"
 #include "shim/pools.h"
 #include "shim/process.h"
 #include "shim/protection.h"
@@ -177,7 +179,8 @@ void follow(unsigned slot) {
 
 // Ahead of need: registering gigabytes takes long, and must not be left for the eviction that needs them.
 void prepare(unsigned slot) {
-  ledger::release_deferred();
+  mappings::release_deferred(Locked(ledger::mutex()));
+  allocations::release_deferred();
   const CUcontext context = backing::unregistered() ? process::working_context(slot) : nullptr;
   const Current current(context);
   if (context && current) backing::register_arenas();

@@ -2,6 +2,7 @@
 // (memory of the host, imported or pinned handles, arrays' tiles) goes to the driver as it is.
 #include <cstring>
 
+#include "shim/allocations.h"
 #include "shim/environment.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
@@ -176,7 +177,7 @@ CUresult get_access(unsigned long long* flags, const CUmemLocation* location, CU
 CUresult retain_handle(CUmemGenericAllocationHandle* handle, void* address) {
   const auto at = reinterpret_cast<CUdeviceptr>(address);
   if (!gate::active_now() || !handle) return real::cuMemRetainAllocationHandle(handle, address);
-  if (ledger::find(at)) return CUDA_ERROR_INVALID_VALUE;
+  if (allocations::find(at)) return CUDA_ERROR_INVALID_VALUE;
   const Locked locked(ledger::mutex());
   const Mapping* mapping = mappings::at(locked, at);
   if (!mapping || !mapping->physical || !on(Protection::retained_identity))
@@ -231,7 +232,7 @@ CUresult with_handle(CUmemGenericAllocationHandle handle, Call call) {
 
 template <class Call>
 CUresult with_addresses(Range range, Call call) {
-  if (gate::active_now() && ledger::find(range.at)) return CUDA_ERROR_NOT_SUPPORTED;  // memory of cuMemAlloc moves
+  if (gate::active_now() && allocations::find(range.at)) return CUDA_ERROR_NOT_SUPPORTED;  // memory of cuMemAlloc moves
   if (!managed_address(range.at)) return call();
   const gate::Pass inside(nullptr);
   const Locked locked(ledger::mutex());

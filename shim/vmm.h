@@ -1,7 +1,10 @@
 // shim/vmm.h: one chunk's physical memory: made, mapped, unmapped, given back. All under the ledger's lock where the
 // program may have mappings of the chunk.
 #pragma once
+#include <optional>
+
 #include "shim/ledger.h"
+#include "shim/range_tree.h"
 
 namespace lull::vmm {
 

@@ -101,7 +101,7 @@ HAZARDS = {
         [Check("hazard 10:*", "ungated_allocation", "allocation does not wait at a closed gate")]),
     11: Hazard(
         "Small allocations that waste a granule each",
-        "Small ones share chunks (`shim/ledger.cpp`).",
+        "Small ones share chunks (`shim/allocations.cpp`).",
         [Check("hazard 11:*", "slabs", "small allocations share their memory")]),
     12: Hazard(
         "The program's own virtual memory loses its handles",

@@ -1,0 +1,39 @@
+// shim/allocations.h: what the program got from cuMemAlloc, in regions of the ledger (ledger.h).
+//
+// Large allocations have a region of their own; others are blocks of shared ones. The table lies under the ledger's
+// lock, which the functions take themselves.
+#pragma once
+#include <cstdint>
+#include <optional>
+
+#include "shim/range_tree.h"
+#include "shim/real.h"
+
+namespace lull::ledger {
+struct Region;
+}
+
+namespace lull::allocations {
+
+struct Allocation {
+  CUdeviceptr base;
+  std::uint64_t bytes;  // as asked for
+  std::uint64_t span;   // as taken from the region
+  ledger::Region* region;
+  CUcontext context;
+  std::uint64_t id;  // never reused
+  bool freed;        // by the program; the memory is still to be given back
+  Range range() const { return {base, span}; }
+};
+
+// The driver's answers, with virtual limits: CUDA_ERROR_OUT_OF_MEMORY only when this process has used up what it was
+// promised, when there is no place to evict the memory to, or (unmanaged) when the card is really full.
+CUresult allocate(unsigned slot, CUcontext context, std::uint64_t bytes, CUdeviceptr* base);
+CUresult release(CUdeviceptr base);  // CUDA_ERROR_INVALID_VALUE: not ours
+// The same, but the memory stays until release_deferred(): work may still use it, and a capture forbids waiting for it.
+CUresult release_later(CUdeviceptr base);
+void release_deferred();  // the mover's thread, when no capture is open: waits for the work, then gives the memory back
+std::optional<Allocation> find(CUdeviceptr inside);
+void release_context(CUcontext context);  // the context is gone, and with it the program's claim to its memory
+
+}  // namespace lull::allocations
