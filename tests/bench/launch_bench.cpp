@@ -36,12 +36,20 @@ struct Paths {
   std::string probe, shim, peer;
 };
 
+// The search path goes before what the probe was linked with, and may lead to another driver.
+void find_null_driver_first() {
+  const char* path = std::getenv("LD_LIBRARY_PATH");
+  (void)::setenv("LD_LIBRARY_PATH", (std::string(LULL_NULL_DRIVER_DIR) + (path ? ":" + std::string(path) : "")).c_str(),
+                 1);
+}
+
 [[noreturn]] void become_probe(const Paths& paths, const Run& run, const std::string& runtime_dir, int line) {
   (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
   (void)::dup2(line, STDIN_FILENO);
   (void)::dup2(line, STDOUT_FILENO);
   for (const char* name : {"LULL", "LULL_CLASS", "LULL_IPC", "LULL_TENANT", "CUDA_LAUNCH_BLOCKING"})
     (void)::unsetenv(name);
+  find_null_driver_first();
   (void)::setenv("LD_PRELOAD", (run.peer.empty() ? paths.shim : run.peer).c_str(), 1);
   (void)::setenv("LULL_RUNTIME_DIR", runtime_dir.c_str(), 1);
   if (run.peer.empty()) (void)::setenv("LULL_CLASS", "training", 1);
