@@ -1,5 +1,6 @@
 #include "protocol/messages.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace lull {
@@ -20,11 +21,19 @@ bool clean(Refused& m) { return clean(m.sentence); }
 bool clean(Attach& m) { return m.slot < max_gpus; }
 bool clean(Arena& m) { return m.bytes != 0 && m.bytes % (2u << 20) == 0; }
 
+bool clean(Returned& m) { return m.number != 0 && m.bytes != 0 && m.bytes % (2u << 20) == 0; }
+
+// What a peer of an older minor version sends.
+template <class M>
+constexpr std::size_t least_bytes = sizeof(M);
+template <>
+constexpr std::size_t least_bytes<Arena> = offsetof(Arena, number);
+
 template <class M>
 std::optional<Message> take(std::span<const std::byte> bytes) {
-  if (bytes.size() < sizeof(M)) return std::nullopt;
-  M m;
-  std::memcpy(&m, bytes.data(), sizeof m);
+  if (bytes.size() < least_bytes<M>) return std::nullopt;
+  M m{};
+  std::memcpy(&m, bytes.data(), std::min(bytes.size(), sizeof m));
   if (!clean(m)) return std::nullopt;
   return m;
 }
@@ -42,6 +51,7 @@ std::optional<Message> parse_message(std::span<const std::byte> untrusted) {
     case MessageType::refused: return take<Refused>(untrusted);
     case MessageType::attach: return take<Attach>(untrusted);
     case MessageType::arena: return take<Arena>(untrusted);
+    case MessageType::returned: return take<Returned>(untrusted);
   }
   return Unknown{};
 }

@@ -5,11 +5,15 @@
 //   broker → shim   welcome          with three descriptors: down page, up page, doorbell (an eventfd the shim rings
 //                                    after a change to the up page)
 //                   refused          the client is not managed; a sentence says why. The socket is closed after it
-//                   arena            with one descriptor: sealed memory to evict to; never taken back while connected
+//                   arena            with one descriptor: sealed memory to evict to
+//   shim → broker   returned         an arena the shim has let go of, because it was asked to (backing_limit_plus_1 in
+//                                    the down page). From here on the shim has no mapping of it and will not look at it
+//                                    again: the broker frees the memory itself, also under the feet of one that lies
 //
 // Everything else (gate, quota, phase, sizes) is in the pages. Every message starts with Header. A receiver ignores
 // unknown types and bytes beyond the ones it knows, so that a newer minor version can add both; it drops a peer whose
-// message is shorter than its type says. Identity (pid, uid, class) comes from the socket, never from a message.
+// message is shorter than its type was when it was first added; fields added later then read 0. Identity (pid, uid,
+// class) comes from the socket, never from a message.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -22,7 +26,7 @@
 
 namespace lull {
 
-enum class MessageType : std::uint16_t { hello = 1, welcome = 2, refused = 3, attach = 4, arena = 5 };
+enum class MessageType : std::uint16_t { hello = 1, welcome = 2, refused = 3, attach = 4, arena = 5, returned = 6 };
 
 struct Header {
   std::uint16_t type;
@@ -76,13 +80,26 @@ struct Arena {
   static constexpr auto type = MessageType::arena;
   static constexpr std::size_t descriptors = 1;
   Header header;
-  std::uint64_t bytes;  // size of the memory behind the descriptor, a multiple of 2 MiB
+  std::uint64_t bytes;   // size of the memory behind the descriptor, a multiple of 2 MiB
+  std::uint64_t number;  // what `returned` calls it; no other arena of any broker has it. 0: of a broker of minor 0,
+                         // which takes nothing back: the memory is the client's until it ends
+};
+
+// The shim sends it over any connection, also to another broker than the one that gave the arena. If the message
+// cannot be sent, it is sent later, if need be after the next welcome; an arena that is never returned costs its place
+// in the budget until the process ends.
+struct Returned {
+  static constexpr auto type = MessageType::returned;
+  static constexpr std::size_t descriptors = 0;
+  Header header;
+  std::uint64_t number;  // as in Arena, never 0
+  std::uint64_t bytes;   // as in Arena
 };
 
 static_assert(sizeof(Header) == 8);
 static_assert(sizeof(Hello) == 120 && offsetof(Hello, tenant) == 24);
 static_assert(sizeof(Welcome) == 16 && sizeof(Refused) == 192);
-static_assert(sizeof(Attach) == 40 && sizeof(Arena) == 16);
+static_assert(sizeof(Attach) == 40 && sizeof(Arena) == 24 && sizeof(Returned) == 24);
 static_assert(std::is_trivially_copyable_v<Hello> && std::is_trivially_copyable_v<Attach>);
 
 inline constexpr std::size_t max_message = 512;
@@ -96,7 +113,7 @@ M make_message() {
 }
 
 struct Unknown {};  // a type this side does not know: skip it
-using Message = std::variant<Unknown, Hello, Welcome, Refused, Attach, Arena>;
+using Message = std::variant<Unknown, Hello, Welcome, Refused, Attach, Arena, Returned>;
 
 // Parses untrusted bytes. Nothing: malformed (too short for its type, wrong length, unterminated text): drop the peer.
 // Text fields are guaranteed to be terminated and printable ASCII afterwards (other bytes become '?').

@@ -17,9 +17,11 @@
 namespace lull {
 
 inline constexpr std::uint16_t protocol_major = 1;  // must be equal on both sides
-inline constexpr std::uint16_t protocol_minor = 0;  // the smaller one is spoken
-inline constexpr unsigned max_gpus = 16;            // records in a page; a client's slot numbers are its own choice
-inline constexpr std::size_t page_bytes = 4096;     // of each page
+// The smaller one is spoken. Minor 1 brought backing_limit_plus_1 (down page), Arena::number and the message
+// `returned`.
+inline constexpr std::uint16_t protocol_minor = 1;
+inline constexpr unsigned max_gpus = 16;         // records in a page; a client's slot numbers are its own choice
+inline constexpr std::size_t page_bytes = 4096;  // of each page
 inline constexpr std::uint64_t recheck_ns = 100'000'000;  // the longest anyone relies on a wake-up alone
 
 using Word = std::atomic<std::uint64_t>;
@@ -36,10 +38,21 @@ struct alignas(128) DownGpu {
   std::uint64_t reserved[9];    // must be 0
 };
 
+// Backing that is no longer needed goes back. The limit is a wish, not an order, and of all arenas of the client
+// together:
+//
+//   shim     While an arena with a number (messages.h) is there without which the rest is still >= the limit: it stops
+//            storing there, drops copies kept there of chunks that are resident, and when nothing is left that exists
+//            only there, unregisters and unmaps it and sends `returned`. Never below the limit, so that what goes back
+//            is not what will be asked for next. Data that is evicted there is not moved for it. It is in no hurry:
+//            only after whatever a request waits for.
+//   broker   The limit is at least what the client has evicted or may have to evict; it falls to what the program has
+//            allocated + a chunk after a time without need, and under memory pressure at once.
 struct alignas(4096) DownPage {
-  Word32 wake;        // futex word (shared): raised after every change to this page, then all waiters are woken
-  Word32 restarting;  // != 0: the broker has announced a restart; wait longer before going on without it
-  std::uint64_t reserved[15];
+  Word32 wake;                // futex word (shared): raised after every change to this page, then all waiters are woken
+  Word32 restarting;          // != 0: the broker has announced a restart; wait longer before going on without it
+  Word backing_limit_plus_1;  // bytes of backing the client should come down to, see below; 0: no limit
+  std::uint64_t reserved[14];
   DownGpu gpu[max_gpus];
 };
 
@@ -70,6 +83,7 @@ static_assert(sizeof(DownGpu) == 128 && sizeof(UpGpu) == 128);
 static_assert(offsetof(DownGpu, quota_plus_1) == 8 && offsetof(DownGpu, admit_plus_1) == 16);
 static_assert(offsetof(DownGpu, drain_limit_us) == 24 && offsetof(DownGpu, pause_hint) == 32);
 static_assert(offsetof(UpGpu, phase) == 16 && offsetof(UpGpu, first_pass_ns) == 88);
+static_assert(offsetof(DownPage, backing_limit_plus_1) == 8);
 static_assert(sizeof(DownPage) == page_bytes && sizeof(UpPage) == page_bytes);
 static_assert(offsetof(DownPage, gpu) == 128 && offsetof(UpPage, gpu) == 128);
 static_assert(std::is_standard_layout_v<DownPage> && std::is_standard_layout_v<UpPage>);

@@ -29,5 +29,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const auto* refused = std::get_if<lull::Refused>(&*message)) expect_text(refused->sentence);
   if (const auto* attach = std::get_if<lull::Attach>(&*message))
     if (attach->slot >= lull::max_gpus) std::abort();
+  if (const auto* returned = std::get_if<lull::Returned>(&*message))
+    if (returned->number == 0 || returned->bytes % (2u << 20) != 0) std::abort();
+  if (const auto* arena = std::get_if<lull::Arena>(&*message))
+    if (arena->bytes == 0 || arena->bytes % (2u << 20) != 0) std::abort();
   return 0;
 }

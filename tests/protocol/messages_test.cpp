@@ -45,6 +45,32 @@ TEST_CASE("a longer message of a newer minor version is understood as far as it 
   CHECK(std::get<Attach>(*message).slot == 3);
 }
 
+TEST_CASE("an arena of the first minor version has no number, and one of this version keeps its own") {
+  auto arena = make_message<Arena>();
+  arena.bytes = 4u << 20;
+  arena.number = 77;
+  CHECK(std::get<Arena>(*reparse(arena)).number == 77);
+  arena.header.bytes = 16;
+  const auto older = reparse(arena, 16);
+  REQUIRE(older);
+  CHECK(std::get<Arena>(*older).bytes == 4u << 20);
+  CHECK(std::get<Arena>(*older).number == 0);
+  arena.header.bytes = 12;
+  CHECK_FALSE(reparse(arena, 12));
+}
+
+TEST_CASE("what is returned has a number and a size") {
+  auto returned = make_message<Returned>();
+  returned.number = 77;
+  returned.bytes = 2u << 20;
+  CHECK(std::get<Returned>(*reparse(returned)).number == 77);
+  returned.bytes = 4096;
+  CHECK_FALSE(reparse(returned));
+  returned.bytes = 2u << 20;
+  returned.number = 0;
+  CHECK_FALSE(reparse(returned));
+}
+
 TEST_CASE("an unknown type is skipped, not refused") {
   Header header{999, sizeof header, 0};
   const auto message = reparse(header);
