@@ -13,14 +13,24 @@ bool Engine::ready(CUcontext context) {
   return true;
 }
 
+// What cannot be marked is waited for at once: nothing may be in flight that nobody waits for.
+CUresult Engine::mark(CUresult issued, unsigned ticket, CUstream stream) {
+  if (issued != CUDA_SUCCESS) return issued;
+  const CUresult marked = real::cuEventRecord(done_[ticket], stream);
+  if (marked != CUDA_SUCCESS) (void)real::cuStreamSynchronize(stream);
+  return marked;
+}
+
 CUresult Engine::copy_out(void* host, CUdeviceptr device, std::size_t bytes, unsigned ticket) {
-  const CUresult result = real::cuMemcpyDtoHAsync_v2(host, device, bytes, out_);
-  return result == CUDA_SUCCESS ? real::cuEventRecord(done_[ticket], out_) : result;
+  return mark(real::cuMemcpyDtoHAsync_v2(host, device, bytes, out_), ticket, out_);
 }
 
 CUresult Engine::copy_in(CUdeviceptr device, const void* host, std::size_t bytes, unsigned ticket) {
-  const CUresult result = real::cuMemcpyHtoDAsync_v2(device, host, bytes, in_);
-  return result == CUDA_SUCCESS ? real::cuEventRecord(done_[ticket], in_) : result;
+  return mark(real::cuMemcpyHtoDAsync_v2(device, host, bytes, in_), ticket, in_);
+}
+
+CUresult Engine::zero(CUdeviceptr device, std::size_t bytes, unsigned ticket) {
+  return mark(real::cuMemsetD32Async(device, 0, bytes / 4, in_), ticket, in_);
 }
 
 CUresult Engine::wait(unsigned ticket) { return real::cuEventSynchronize(done_[ticket]); }

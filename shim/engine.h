@@ -6,10 +6,10 @@
 
 namespace lull {
 
-// Copies of one direction, several in flight, finished in order. The mover's thread only.
+// Copies of one direction at a time, several in flight, finished in order. The mover's thread only.
 class Engine {
  public:
-  static constexpr unsigned depth = 4;
+  static constexpr unsigned depth = 8;
 
   // Makes the streams in `context` unless they are there. False: the driver refused.
   bool ready(CUcontext context);
@@ -18,9 +18,11 @@ class Engine {
 
   CUresult copy_out(void* host, CUdeviceptr device, std::size_t bytes, unsigned ticket);
   CUresult copy_in(CUdeviceptr device, const void* host, std::size_t bytes, unsigned ticket);
-  CUresult wait(unsigned ticket);  // until the copy with this ticket (< depth) has finished
+  CUresult zero(CUdeviceptr device, std::size_t bytes, unsigned ticket);
+  CUresult wait(unsigned ticket);  // until what has this ticket (< depth) has finished
 
  private:
+  CUresult mark(CUresult issued, unsigned ticket, CUstream stream);
   CUcontext context_ = nullptr;
   CUstream out_ = nullptr, in_ = nullptr;
   CUevent done_[depth] = {};

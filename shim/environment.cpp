@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
 #include "shim/gate.h"
 #include "shim/log.h"
@@ -92,6 +93,14 @@ void observe(Environment& e) {
   if (const char* report = get("LULL_OBSERVE_REPORT")) set_report(e, report);
 }
 
+std::optional<Hashing> hashing() {
+  const char* asked = get("LULL_HASH");
+  if (!asked || std::strcmp(asked, "on") == 0) return Hashing::on;
+  if (std::strcmp(asked, "off") == 0) return Hashing::off;
+  if (std::strcmp(asked, "compare") == 0) return Hashing::compare;
+  return std::nullopt;
+}
+
 Environment read() {
   Environment e;
   if (::getauxval(AT_SECURE)) {
@@ -102,6 +111,7 @@ Environment read() {
   const char* mode = get("LULL");
   const char* native = get("LULL_IPC");
   const char* world = get("WORLD_SIZE");
+  e.hashing = hashing().value_or(Hashing::on);
   e.native = native && std::strcmp(native, "native") == 0;
   e.gang = world && std::atoi(world) > 1;
   if (const char* tenant = get("LULL_TENANT")) std::snprintf(e.tenant, sizeof e.tenant, "%s", tenant);
@@ -139,6 +149,7 @@ const Environment& environment() {
   the_environment = read();
   read_state.store(2, std::memory_order_release);
   if (the_environment.log && !the_environment.opted_in) log::line("inert: %s", the_environment.why_inert);
+  if (the_environment.opted_in && !hashing()) log::line("LULL_HASH is on, off or compare; taken as on");
   return the_environment;
 }
 

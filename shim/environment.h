@@ -4,9 +4,17 @@
 // mounted at the runtime directory (a container). LULL=off, LULL=observe, secure execution, and a profiler or debugger
 // that needs the driver for itself leave the shim inert: every call goes straight through.
 #pragma once
+#include <cstdint>
+
 #include "protocol/words.h"
 
 namespace lull {
+
+enum class Hashing : std::uint8_t {
+  on,
+  off,      // every eviction copies, no restore is proven
+  compare,  // besides, every byte of what the hash calls unchanged is compared; slow, for finding faults
+};
 
 struct Environment {
   bool opted_in = false;
@@ -14,6 +22,7 @@ struct Environment {
   bool log = false;
   bool native = false;  // LULL_IPC=native: allocate as the driver does; the process can be paused, not evicted
   bool gang = false;    // WORLD_SIZE > 1
+  Hashing hashing = Hashing::on;  // LULL_HASH
   Class klass = Class::training;
   const char* why_inert = "";  // for people, when not opted in
   const char* obstacle = "";   // observing: why Lull would leave this program alone

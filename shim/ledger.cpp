@@ -22,6 +22,7 @@ struct Card {
   Vector<Chunk*> chunks;
   Sizes sizes;
   std::uint64_t absent = 0;         // chunks that are absent or coming
+  std::uint64_t leaving = 0;        // bytes of chunks that are leaving
   std::uint64_t pools_counted = 0;  // allocations of pools when they were last counted
 };
 Card cards[max_gpus];
@@ -87,8 +88,16 @@ bool promised(unsigned slot, std::uint64_t bytes) {
   return false;
 }
 
+void forget_copy(Chunk& chunk) {
+  if (chunk.host) backing::give(chunk.host, chunk.bytes);
+  chunk.host = nullptr;
+  chunk.copy = Copy::none;
+  chunk.hashed = false;
+}
+
 void forget_chunk(Chunk* chunk) {
   Card& card = cards[chunk->region->slot];
+  forget_copy(*chunk);
   if (chunk->region->pinned) {
     card.sizes.pinned -= chunk->bytes;
     return destroy(chunk);
@@ -96,7 +105,6 @@ void forget_chunk(Chunk* chunk) {
   if (!chunk->doomed) card.sizes.needed -= chunk->bytes;
   if (chunk->where != Where::absent) card.sizes.resident -= chunk->bytes;
   if (chunk->where == Where::absent || chunk->where == Where::coming) --card.absent;
-  if (chunk->host) backing::give(chunk->host, chunk->bytes);
   card.chunks.remove(chunk);
   destroy(chunk);
 }
@@ -140,10 +148,9 @@ CUresult add_chunk(Region* region, CUdeviceptr base, std::uint64_t bytes) {
   ++card.absent;
   const bool managed = process::quota(region->slot).has_value();
   if (!may_grow(region->slot, bytes)) return CUDA_SUCCESS;
-  const CUresult mapped = vmm::map(*chunk);
+  const CUresult mapped = vmm::map(&chunk, 1);
   if (mapped != CUDA_SUCCESS) return managed && mapped == CUDA_ERROR_OUT_OF_MEMORY ? CUDA_SUCCESS : mapped;
   chunk->where = Where::present;
-  chunk->written = true;  // from now on the program may write to it
   card.sizes.resident += bytes;
   --card.absent;
   return CUDA_SUCCESS;
@@ -196,6 +203,7 @@ bool pin(const Locked&, Region* region) {
     card.sizes.resident -= chunk->bytes;
     card.sizes.pinned += chunk->bytes;
     card.chunks.remove(chunk);
+    forget_copy(*chunk);
   }
   region->pinned = true;
   return true;
@@ -230,8 +238,8 @@ void note_moved(const Locked&, Chunk& chunk, Where to) {
   if (!missing(to) && missing(chunk.where)) --card.absent;
   if (to == Where::absent && chunk.where != Where::absent) card.sizes.resident -= chunk.bytes;
   if (to != Where::absent && chunk.where == Where::absent) card.sizes.resident += chunk.bytes;
-  if (to == Where::absent && chunk.where == Where::leaving && chunk.host) card.sizes.evicted_bytes += chunk.bytes;
-  if (to == Where::present && chunk.where == Where::coming && chunk.host) card.sizes.restored_bytes += chunk.bytes;
+  if (to == Where::leaving && chunk.where != Where::leaving) card.leaving += chunk.bytes;
+  if (to != Where::leaving && chunk.where == Where::leaving) card.leaving -= chunk.bytes;
   chunk.where = to;
   publish_sizes(slot);
   follow_hold();
@@ -252,6 +260,25 @@ void drop(const Locked& locked, Chunk& chunk) {
   }
   publish_sizes(slot);
   follow_hold();
+}
+
+std::uint64_t resident(const Locked&, unsigned slot) { return cards[slot].sizes.resident; }
+
+std::uint64_t staying(const Locked&, unsigned slot) { return cards[slot].sizes.resident - cards[slot].leaving; }
+
+void note_copied(const Locked&, unsigned slot, std::uint64_t out, std::uint64_t in) {
+  cards[slot].sizes.evicted_bytes += out;
+  cards[slot].sizes.restored_bytes += in;
+  publish_sizes(slot);
+}
+
+bool give_up_a_copy(const Locked&, unsigned slot) {
+  Chunk* found = nullptr;
+  for (Chunk* chunk : cards[slot].chunks)
+    if (chunk->where == Where::present && chunk->host && (!found || !chunk->hashed)) found = chunk;
+  if (!found) return false;
+  forget_copy(*found);
+  return true;
 }
 
 void set_moving(bool moving) {

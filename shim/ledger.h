@@ -7,6 +7,8 @@
 //
 //   chunk:  present ──evict──▶ leaving ──copied, unmapped──▶ absent ──restore──▶ coming ──copied──▶ present
 //
+// A copy outlives the restore: if the content is the same at the next eviction, nothing has to be copied (residency.h).
+//
 // `needed` is the sum of all chunks, `resident` of those that are not absent; pinned memory, which can never move
 // again, and what pools hold (pools.h) count apart. The hold of the gate is set exactly while a chunk is absent or
 // coming, or the mover is taking chunks away. All functions take the ledger's lock themselves unless they ask for a
@@ -15,6 +17,7 @@
 #include <cstdint>
 
 #include "shim/extents.h"
+#include "shim/hasher.h"
 #include "shim/lock.h"
 #include "shim/real.h"
 
@@ -26,6 +29,12 @@ namespace lull::ledger {
 
 enum class Where : std::uint8_t { present, leaving, absent, coming };
 
+enum class Copy : std::uint8_t {
+  none,   // or one that must not be used
+  host,   // in `host`
+  zeros,  // the content is all zero; no place is needed
+};
+
 struct Region;
 
 struct Chunk {
@@ -34,9 +43,12 @@ struct Chunk {
   std::uint64_t bytes;
   CUmemGenericAllocationHandle handle;
   Where where;
-  bool written;     // false: its content was never there, so coming back needs no copy
-  bool doomed;      // freed by the program while the mover works on it; the mover drops it
-  std::byte* host;  // backing, while leaving, absent or coming; null: none
+  bool doomed;  // freed by the program while the mover works on it; the mover drops it
+  Copy copy;    // what there is of its content outside the device, as of the last eviction
+  bool hashed;  // `hash` is that of the copy
+  Hash hash;
+  std::uint32_t changed_in;  // number of the eviction that found the copy out of date (residency)
+  std::byte* host;           // place in the backing, kept after the restore; null: none
 };
 
 struct Region {
@@ -75,7 +87,12 @@ bool anything_absent(const Locked&, unsigned slot);  // or on its way back
 Vector<Chunk*>& chunks(const Locked&, unsigned slot);
 void note_moved(const Locked&, Chunk&, Where to);  // changes the state, the sums, the hold, and publishes
 void drop(const Locked&, Chunk&);                  // gives a doomed chunk's memory back
-void set_moving(bool moving);                      // holds the gate while the mover takes memory away
+std::uint64_t resident(const Locked&, unsigned slot);
+std::uint64_t staying(const Locked&, unsigned slot);  // resident when everything on its way out has left
+void note_copied(const Locked&, unsigned slot, std::uint64_t out, std::uint64_t in);
+bool give_up_a_copy(const Locked&,
+                    unsigned slot);  // of a chunk that is present: its place is free. False: none has one
+void set_moving(bool moving);        // holds the gate while the mover takes memory away
 void publish_quota_seen(unsigned slot, std::uint64_t quota_plus_1);
 void publish_all();  // everything, into a new page
 

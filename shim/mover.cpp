@@ -181,9 +181,13 @@ void follow(unsigned slot) {
 void prepare(unsigned slot) {
   mappings::release_deferred(Locked(ledger::mutex()));
   allocations::release_deferred();
-  const CUcontext context = backing::unregistered() ? process::working_context(slot) : nullptr;
+  if (backing::total_bytes() == 0) return;
+  const CUcontext context = process::working_context(slot);
+  if (!context || (!backing::unregistered() && residency::prepared(slot, context))) return;
   const Current current(context);
-  if (context && current) backing::register_arenas();
+  if (!current) return;
+  backing::register_arenas();
+  if (process::captures_open() == 0) residency::prepare(slot, context);
 }
 
 void publish_activity(unsigned slot) { process::publish(process::up().gpu[slot].submissions, gate::submissions()); }

@@ -1,13 +1,22 @@
 // shim/residency.h: moves chunks between device and host, at the same addresses. The mover's thread only.
 //
-// Rules: nothing is unmapped before its copy has finished without error; a restore that fails keeps the host copy and
-// the hold; one stream a direction, several copies in flight; the quota is read again before every chunk, so a
-// cancelled eviction stops within the copies in flight.
+//   evict     hash ──same as the copy──────────────▶ unmap        at memory bandwidth, nothing copied
+//                  ──changed, or never copied──▶ copy ──▶ unmap   in pieces, the next chunk's hash meanwhile
+//   restore   map ──▶ copy ──▶ hash again ──the same──▶ present   else it is taken back and tried again
+//
+// Rules: nothing is unmapped before its copy is known to be good; a restore that fails keeps the copy and the hold; one
+// stream a direction, several pieces in flight; the quota is read again before every piece, so a movement that is no
+// longer wanted ends within the pieces in flight. The copy stays after the restore, for the next eviction; it goes only
+// when another chunk needs its place.
 #pragma once
 #include "protocol/words.h"
 #include "shim/real.h"
 
 namespace lull::residency {
+
+// Ahead of need, with a context of this GPU current: what an eviction will need of the driver.
+void prepare(unsigned slot, CUcontext context);
+bool prepared(unsigned slot, CUcontext context);
 
 // Evicts until resident <= quota. The gate is closed and the device drained; the hold is set meanwhile and stays while
 // anything is absent. Returns none when done or no longer asked for.

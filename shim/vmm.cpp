@@ -19,17 +19,6 @@ CUmemAllocationProp usual_properties(unsigned slot) {
   return properties;
 }
 
-// At the region's own address, where the mover copies.
-CUresult map_at_home(const ledger::Chunk& chunk) {
-  const CUmemAccessDesc access{{CU_MEM_LOCATION_TYPE_DEVICE, static_cast<int>(chunk.region->slot)},
-                               CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
-  CUresult result = real::cuMemMap(chunk.base, chunk.bytes, 0, chunk.handle, 0);
-  if (result != CUDA_SUCCESS) return result;
-  result = real::cuMemSetAccess(chunk.base, chunk.bytes, &access, 1);
-  if (result != CUDA_SUCCESS) (void)real::cuMemUnmap(chunk.base, chunk.bytes);  // it was never accessible
-  return result;
-}
-
 void say(const char* call, CUresult result) {
   if (result != CUDA_SUCCESS && result != CUDA_ERROR_DEINITIALIZED) log::line("%s: error %d", call, result);
 }
@@ -56,27 +45,48 @@ void release(ledger::Chunk& chunk) {
   chunk.handle = 0;
 }
 
-}  // namespace
-
-CUresult map(ledger::Chunk& chunk) {
+// At the region's own address, where the mover copies; not accessible yet.
+CUresult make_at_home(ledger::Chunk& chunk) {
   const ledger::Region& region = *chunk.region;
   const CUmemAllocationProp properties = region.properties ? *region.properties : usual_properties(region.slot);
   CUresult result = real::cuMemCreate(&chunk.handle, chunk.bytes, &properties, 0);
   if (result != CUDA_SUCCESS) return result;
-  result = map_at_home(chunk);
-  if (result == CUDA_SUCCESS) {
-    result = map_for_program(chunk);
-    if (result == CUDA_SUCCESS) return result;
-    say("cuMemUnmap", real::cuMemUnmap(chunk.base, chunk.bytes));
-  }
+  result = real::cuMemMap(chunk.base, chunk.bytes, 0, chunk.handle, 0);
+  if (result != CUDA_SUCCESS) release(chunk);
+  return result;
+}
+
+void unmake_at_home(ledger::Chunk& chunk) {
+  say("cuMemUnmap", real::cuMemUnmap(chunk.base, chunk.bytes));
   release(chunk);
+}
+
+}  // namespace
+
+CUresult map(ledger::Chunk* const* run, unsigned count) {
+  const ledger::Region& region = *run[0]->region;
+  unsigned there = 0;
+  CUresult result = CUDA_SUCCESS;
+  for (; there < count && result == CUDA_SUCCESS; ++there) result = make_at_home(*run[there]);
+  if (result == CUDA_SUCCESS) {
+    const CUmemAccessDesc access{{CU_MEM_LOCATION_TYPE_DEVICE, static_cast<int>(region.slot)},
+                                 CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
+    result =
+        real::cuMemSetAccess(run[0]->base, run[count - 1]->base + run[count - 1]->bytes - run[0]->base, &access, 1);
+  } else {
+    --there;  // the last one left nothing behind
+  }
+  unsigned for_program = 0;
+  for (; for_program < count && result == CUDA_SUCCESS; ++for_program) result = map_for_program(*run[for_program]);
+  if (result == CUDA_SUCCESS) return result;
+  for (unsigned i = 0; i + 1 < for_program; ++i) unmap_from_program(*run[i], region.mappings.size());
+  for (unsigned i = 0; i < there; ++i) unmake_at_home(*run[i]);
   return result;
 }
 
 void unmap(ledger::Chunk& chunk) {
   unmap_from_program(chunk, chunk.region->mappings.size());
-  say("cuMemUnmap", real::cuMemUnmap(chunk.base, chunk.bytes));
-  release(chunk);
+  unmake_at_home(chunk);
 }
 
 CUresult map_piece(const Mapping& mapping, const ledger::Chunk& chunk) {

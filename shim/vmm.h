@@ -8,9 +8,10 @@
 
 namespace lull::vmm {
 
-// Creates the chunk's physical memory and maps it at its address, and wherever the program has it mapped. On failure
-// nothing is left behind.
-CUresult map(ledger::Chunk&);
+// Creates the physical memory of neighbouring chunks of one region and maps it at their addresses, and wherever the
+// program has them mapped. On failure nothing is left behind.
+inline constexpr unsigned longest_run = 8;
+CUresult map(ledger::Chunk* const* run, unsigned count);
 // Unmaps and releases. Work that touches the chunk must have finished; the driver does not promise to wait.
 void unmap(ledger::Chunk&);
 

@@ -1,0 +1,231 @@
+#include "shim/eviction.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "shim/backing.h"
+#include "shim/environment.h"
+#include "shim/log.h"
+#include "shim/mover.h"
+#include "shim/process.h"
+#include "shim/vmm.h"
+
+namespace lull::residency {
+namespace {
+
+using ledger::Chunk;
+using ledger::Copy;
+using ledger::Where;
+
+constexpr unsigned rounds_between_tries = 16;
+std::uint32_t rounds = 0;
+
+bool probably_unchanged(const Chunk& chunk, std::uint32_t round) { return chunk.hashed && chunk.changed_in != round; }
+
+// First what may leave without a copy; then the chunk whose leaving ends the deficit with the least excess, else the
+// largest.
+bool better(const Chunk& a, const Chunk& b, std::uint64_t deficit, std::uint32_t round) {
+  if (probably_unchanged(a, round) != probably_unchanged(b, round)) return probably_unchanged(a, round);
+  const bool a_enough = a.bytes >= deficit, b_enough = b.bytes >= deficit;
+  if (a_enough != b_enough) return a_enough;
+  return a_enough ? a.bytes < b.bytes : a.bytes > b.bytes;
+}
+
+Chunk* choose(const Locked& locked, unsigned slot, std::uint64_t deficit, std::uint32_t round) {
+  Chunk* best = nullptr;
+  for (Chunk* chunk : ledger::chunks(locked, slot))
+    if (chunk->where == Where::present && (!best || better(*chunk, *best, deficit, round))) best = chunk;
+  return best;
+}
+
+// LULL_HASH=compare: the hash says unchanged, and every byte is looked at as well.
+bool really_unchanged(const Chunk& chunk) {
+  if (environment().hashing != Hashing::compare) return true;
+  auto* now = static_cast<std::byte*>(std::malloc(chunk.bytes));
+  const bool read = now && real::cuMemcpyDtoH_v2(now, chunk.base, chunk.bytes) == CUDA_SUCCESS;
+  const bool same = read && std::memcmp(now, chunk.host, chunk.bytes) == 0;
+  std::free(now);
+  if (read && !same) log::line("hash: memory at %llx has changed and its hash has not", chunk.base);
+  return same;
+}
+
+// Its place serves others.
+void becomes_zeros(Chunk& chunk) {
+  if (chunk.host) backing::give(chunk.host, chunk.bytes);
+  chunk.host = nullptr;
+  chunk.copy = Copy::zeros;
+}
+
+}  // namespace
+
+bool Habit::worth_hashing() {
+  if (rounds_to_skip_ == 0) return true;
+  --rounds_to_skip_;
+  return false;
+}
+
+void Habit::note(unsigned judged, unsigned unchanged) {
+  if (judged == 0) return;
+  changed_rounds_ = unchanged * 16 < judged ? changed_rounds_ + 1 : 0;
+  if (changed_rounds_ >= 2) rounds_to_skip_ = rounds_between_tries;
+}
+
+Eviction::Eviction(unsigned slot, Target target, Engine& engine, Hasher* hasher, Habit& habit)
+    : slot_(slot), target_(target), hasher_(hasher), habit_(habit), round_(++rounds), moves_(engine) {}
+
+Overdue Eviction::run() {
+  for (;;) {
+    while (examine_next() || copy_next_piece()) {
+    }
+    if (moves_.oldest_over()) {
+      settle_oldest_move();
+    } else if (!examined_.empty() && (!moves_.in_flight() || hasher_->done(examined_.oldest_place()))) {
+      judge_oldest();
+    } else if (moves_.in_flight()) {
+      land_oldest_piece();
+    } else {
+      break;
+    }
+  }
+  habit_.note(judged_, unchanged_);
+  return failure_;
+}
+
+// The next chunk is chosen and marked; it is hashed if that may tell something, else it goes to be copied.
+bool Eviction::examine_next() {
+  if (failure_ != Overdue::none || mover::wanted_to_rest()) return false;
+  if (examined_.size() + waiting_.size() >= Hasher::depth) return false;
+  Chunk* chunk = nullptr;
+  {
+    const Locked locked(ledger::mutex());
+    const std::uint64_t stays = ledger::staying(locked, slot_), quota = target_(slot_);
+    if (stays > quota) chunk = choose(locked, slot_, stays - quota, round_);
+    if (!chunk) return false;
+    ledger::note_moved(locked, *chunk, Where::leaving);
+  }
+  const bool known = chunk->changed_in == round_;
+  if (hasher_ && !known && hasher_->begin(chunk->base, chunk->bytes, examined_.next_place()) == CUDA_SUCCESS) {
+    examined_.push(chunk);
+  } else {
+    chunk->hashed = false;
+    waiting_.push(chunk);
+  }
+  return true;
+}
+
+void Eviction::judge_oldest() {
+  Digest digest{};
+  const CUresult finished = hasher_->finish(examined_.oldest_place(), digest);
+  Chunk& chunk = *examined_.pop();
+  const Locked locked(ledger::mutex());
+  if (chunk.doomed) return ledger::drop(locked, chunk);
+  if (finished == CUDA_SUCCESS) return judge(locked, chunk, digest);
+  log::line("evict: hash failed: error %d", finished);
+  chunk.hashed = false;
+  waiting_.push(&chunk);
+}
+
+void Eviction::judge(const Locked& locked, Chunk& chunk, const Digest& digest) {
+  const bool had_copy = chunk.hashed;
+  const bool unchanged =
+      had_copy && chunk.hash == digest.hash && (chunk.copy == Copy::zeros || really_unchanged(chunk));
+  judged_ += had_copy, unchanged_ += unchanged;
+  chunk.hash = digest.hash;
+  if (digest.zero) becomes_zeros(chunk);
+  if (unchanged || digest.zero) {
+    chunk.hashed = true;
+    if (unwanted(locked, chunk)) return stay(locked, chunk);
+    return leave(locked, chunk);
+  }
+  chunk.changed_in = round_;
+  chunk.copy = Copy::none;
+  chunk.hashed = false;
+  if (had_copy && others_may_do(locked)) return stay(locked, chunk);
+  waiting_.push(&chunk);
+}
+
+// Whether what is probably unchanged suffices to come under the quota without this chunk.
+bool Eviction::others_may_do(const Locked& locked) const {
+  const std::uint64_t stays = ledger::staying(locked, slot_), quota = target_(slot_);
+  std::uint64_t unchanged = 0;
+  for (const Chunk* chunk : ledger::chunks(locked, slot_))
+    if (chunk->where == Where::present && probably_unchanged(*chunk, round_)) unchanged += chunk->bytes;
+  return stays <= quota || unchanged >= stays - quota;
+}
+
+bool Eviction::unwanted(const Locked& locked, const Chunk& chunk) const {
+  return failure_ != Overdue::none || mover::wanted_to_rest() ||
+         ledger::staying(locked, slot_) + chunk.bytes <= target_(slot_);
+}
+
+bool Eviction::place_for(const Locked& locked, Chunk& chunk) {
+  while (!chunk.host) {
+    chunk.host = backing::take(chunk.bytes);
+    if (!chunk.host && !ledger::give_up_a_copy(locked, slot_)) return false;
+  }
+  return true;
+}
+
+// False: nothing to copy now, or no room in flight for more.
+bool Eviction::copy_next_piece() {
+  if (!moves_.room_for_piece()) return false;
+  Move* move = moves_.open();
+  if (!move) return begin_copy();
+  {
+    const Locked locked(ledger::mutex());
+    move->stopped = unwanted(locked, *move->chunk) || move->chunk->doomed;
+  }
+  if (move->stopped) return true;
+  const CUresult copied = moves_.copy_out(*move);
+  if (copied == CUDA_SUCCESS) return true;
+  log::line("evict: copy to host refused: error %d", copied);
+  failure_ = Overdue::copy_failed;
+  return true;
+}
+
+bool Eviction::begin_copy() {
+  if (waiting_.empty() || !moves_.room_for_chunk()) return false;
+  Chunk& chunk = *waiting_.pop();
+  const Locked locked(ledger::mutex());
+  if (chunk.doomed) return ledger::drop(locked, chunk), true;
+  if (unwanted(locked, chunk)) return stay(locked, chunk), true;
+  if (!place_for(locked, chunk)) {
+    failure_ = Overdue::no_backing;
+    return stay(locked, chunk), true;
+  }
+  chunk.copy = Copy::none;  // from the first piece on the old one is no good
+  moves_.begin(&chunk);
+  return true;
+}
+
+void Eviction::land_oldest_piece() {
+  const CUresult finished = moves_.land();
+  if (finished == CUDA_SUCCESS) return;
+  log::line("evict: copy to host failed: error %d", finished);
+  failure_ = Overdue::copy_failed;
+}
+
+void Eviction::settle_oldest_move() {
+  const Move move = moves_.take_oldest();
+  Chunk& chunk = *move.chunk;
+  const Locked locked(ledger::mutex());
+  if (chunk.doomed) return ledger::drop(locked, chunk);
+  if (!move.complete()) return stay(locked, chunk);
+  chunk.copy = Copy::host;
+  chunk.hashed = chunk.changed_in == round_;
+  ledger::note_copied(locked, slot_, chunk.bytes, 0);
+  leave(locked, chunk);
+}
+
+void Eviction::leave(const Locked& locked, Chunk& chunk) {
+  vmm::unmap(chunk);
+  ledger::note_moved(locked, chunk, Where::absent);
+  process::kick_link();  // what has left can be given to the next one now
+}
+
+void Eviction::stay(const Locked& locked, Chunk& chunk) {
+  if (chunk.copy == Copy::none) chunk.hashed = false;
+  ledger::note_moved(locked, chunk, Where::present);
+}
+
+}  // namespace lull::residency
