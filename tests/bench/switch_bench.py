@@ -26,7 +26,7 @@ CARD = Card(memory=1 << 30, link=1_000_000_000, context=16 << 20)
 CONFIG = """\
 [policy]
 keep_alive = "0s"
-loading_linger = "100ms"
+loading_linger = "2s"
 growth_headroom = "16MiB"
 
 [gpu]
