@@ -22,7 +22,8 @@ struct Card {
   Uuid uuid{};
   policy::Bytes memory = 0;
   CardSizes sizes;
-  std::optional<std::size_t> nvml;                                                               // its number there
+  std::optional<std::size_t> nvml;  // its number there
+  std::optional<unsigned> node;     // of the machine's memory that is nearest
   policy::Bytes total() const { return memory - sizes.slots * sizes.residue - sizes.headroom; }  // promised to programs
   policy::Bytes chunk() const;                                                                   // unit of eviction
 };

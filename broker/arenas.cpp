@@ -20,42 +20,15 @@ namespace lull {
 namespace {
 
 using policy::Bytes;
-constexpr Bytes mib = 1ull << 20, granule = 2 * mib;
 
-Bytes round_up(Bytes bytes, Bytes unit) { return (bytes + unit - 1) / unit * unit; }
-
-// Pieces are whole chunks, between one and 1 GiB: registered with the driver in one go, soon usable, not too many.
-Bytes piece(const Backed& b, Bytes target) {
-  const Bytes unit = round_up(std::max(b.chunk, granule), granule);
-  const Bytes least = std::max(unit, std::min(64 * mib, 16 * unit));
-  return round_up(std::clamp(target - b.backing, least, std::max(least, 1024 * mib)), unit);
+// Reserved pages are all there or none of them: mapping takes them out of the reserve at once.
+Result<SharedMemory> make_memory(const ArenaOrder& order) {
+  if (order.reserved_pages)
+    if (auto memory = make_shared_memory("lull-arena", order.bytes, Writers::everyone, Pages::reserved)) return memory;
+  return make_shared_memory("lull-arena", order.bytes, Writers::everyone);
 }
 
 }  // namespace
-
-std::optional<Growth> next_growth(std::span<const Backed> clients, const ArenaLimits& limits) {
-  Bytes held = 0;
-  for (const auto& c : clients) held += c.backing;
-  const auto try_for = [&](const Backed& c, Bytes target, Bytes budget) -> std::optional<Growth> {
-    if (c.needed == 0 || c.backing >= target) return std::nullopt;
-    const Bytes bytes = piece(c, target);
-    Bytes of_uid = 0;
-    for (const auto& other : clients)
-      if (other.uid == c.uid) of_uid += other.backing;
-    if (held + bytes > budget || of_uid + bytes > limits.per_uid) return std::nullopt;
-    return Growth{c.id, bytes};
-  };
-  for (const auto& c : clients)
-    if (c.deficit > 0)
-      if (auto growth = try_for(c, std::min(c.needed, c.deficit) + c.chunk, limits.budget)) return growth;
-  for (const auto& c : clients)
-    if (auto growth = try_for(c, c.needed + c.chunk, clients.size() == 1 ? limits.budget / 2 : limits.budget))
-      return growth;
-  for (const auto& c : clients)
-    if (c.starved && c.backing < 2 * c.needed + c.chunk)
-      if (auto growth = try_for(c, c.backing + c.chunk, limits.budget)) return growth;
-  return std::nullopt;
-}
 
 ArenaMaker::ArenaMaker() : finished_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
   thread_ = std::thread([this] { run(); });
@@ -77,12 +50,12 @@ bool ArenaMaker::busy() const {
   return busy_;
 }
 
-void ArenaMaker::make(Growth growth) {
+void ArenaMaker::make(const ArenaOrder& order) {
   {
     const std::lock_guard guard(mutex_);
     if (busy_) return;
     busy_ = true;
-    order_ = growth;
+    order_ = order;
   }
   wanted_.notify_one();
 }
@@ -96,41 +69,30 @@ std::optional<ArenaMaker::Made> ArenaMaker::take() {
   return std::exchange(made_, std::nullopt);
 }
 
-void ArenaMaker::dispose(Fd fd) {
-  {
-    const std::lock_guard guard(mutex_);
-    disposed_.push_back(std::move(fd));
-  }
-  wanted_.notify_one();
-}
-
 void ArenaMaker::run() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    wanted_.wait(lock, [this] { return stop_ || order_ || !disposed_.empty(); });
+    wanted_.wait(lock, [this] { return stop_ || order_; });
     if (stop_) return;
-    auto garbage = std::exchange(disposed_, {});
-    const auto order = std::exchange(order_, std::nullopt);
+    const auto order = *std::exchange(order_, std::nullopt);
     lock.unlock();
-    garbage.clear();
-    auto made = order ? std::optional(produce(*order)) : std::nullopt;
+    auto made = produce(order);
     lock.lock();
-    if (!made) continue;
     made_ = std::move(made);
     const std::uint64_t one = 1;
     (void)!::write(finished_.get(), &one, sizeof one);  // a full counter is readable too
   }
 }
 
-ArenaMaker::Made ArenaMaker::produce(Growth growth) {
-  auto memory = make_shared_memory("lull-arena", growth.bytes, Writers::everyone);
-  if (!memory) return {growth.id, Fd(), growth.bytes};
+ArenaMaker::Made ArenaMaker::produce(const ArenaOrder& order) {
+  auto memory = make_memory(order);
+  if (!memory) return {order.id, Fd(), order.bytes};
   memory->mapping = Mapping();
-  if (!touch(memory->fd.get(), growth.bytes)) return {growth.id, Fd(), growth.bytes};
-  return {growth.id, std::move(memory->fd), growth.bytes};
+  if (!touch(memory->fd.get(), order)) return {order.id, Fd(), order.bytes};
+  return {order.id, std::move(memory->fd), order.bytes};
 }
 
-bool ArenaMaker::touch(int fd, Bytes bytes) {
+bool ArenaMaker::touch(int fd, const ArenaOrder& order) {
   constexpr int there = 3;
   posix_spawn_file_actions_t actions;
   if (posix_spawn_file_actions_init(&actions) != 0) return false;
@@ -142,9 +104,15 @@ bool ArenaMaker::touch(int fd, Bytes bytes) {
   sigemptyset(&none);
   (void)posix_spawnattr_setsigmask(&attributes, &none);
   (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  const auto size = std::to_string(bytes), number = std::to_string(there);
+  const auto number = std::to_string(there), size = std::to_string(order.bytes);
+  const auto node = order.node ? std::to_string(*order.node) : std::string();
   char name[] = "lulld", option[] = "--touch-arena";
-  char* const arguments[] = {name, option, const_cast<char*>(number.c_str()), const_cast<char*>(size.c_str()), nullptr};
+  char* const arguments[] = {name,
+                             option,
+                             const_cast<char*>(number.c_str()),
+                             const_cast<char*>(size.c_str()),
+                             order.node ? const_cast<char*>(node.c_str()) : nullptr,
+                             nullptr};
   pid_t pid = 0;
   int status = -1;
   {

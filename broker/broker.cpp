@@ -36,6 +36,7 @@ Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const 
       reception_(loop, config, *this),
       control_(loop, events_, [this] { return status(); }),
       requests_(Requests::load(request_notes_)),
+      oom_(run_.path + "/oom-scores"),
       gauge_(nvml, nvml_numbers(cards)),
       host_(read_host_memory()) {
   for (const auto& card : cards)
@@ -221,8 +222,8 @@ void Broker::tick() {
     ask_gauge();
     requests_.look_again(now);
   }
-  grow_arenas(now);
-  for (auto& fd : reception_.take_garbage()) arenas_.dispose(std::move(fd));
+  plan_backing(now);
+  take_out_garbage();
   ticking_ = !reception_.empty();
   tick_.set_time(ticking_ ? now + tick_every : policy::never);
 }

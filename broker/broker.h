@@ -13,9 +13,12 @@
 
 #include "broker/arbiter.h"
 #include "broker/arenas.h"
+#include "broker/backing.h"
+#include "broker/chores.h"
 #include "broker/control.h"
 #include "broker/event_log.h"
 #include "broker/gauge.h"
+#include "broker/oom.h"
 #include "broker/reception.h"
 #include "broker/requests.h"
 
@@ -35,6 +38,7 @@ class Broker final : private Host, private Audience {
   void on_welcome(Client&) override;
   lull::Status on_attach(Client&, const Attach&) override;
   lull::Status on_doorbell(Client&) override;
+  void on_returned(Client&, const Returned&) override;
   void on_lost(Client&, const char* why) override;
   void on_dead(Client&) override;
   // Audience
@@ -53,8 +57,15 @@ class Broker final : private Host, private Audience {
   void watch_requests(Client&);
   void learn();
   void set_admissions();
-  void grow_arenas(policy::Time now);
+  Backed backed(const Client&) const;
+  std::vector<Claim> claims(policy::Time now);  // writes each client's limit
+  void plan_backing(policy::Time now);
   void on_arena();
+  void tell_backing(const Client&);
+  void free_later(std::vector<Garbage>);
+  void take_out_garbage();
+  void note_pressure(policy::Time now);
+  void adjust_oom_scores();
   void on_gauge();
   void ask_gauge();
   policy::Bytes backing_held() const;
@@ -73,7 +84,11 @@ class Broker final : private Host, private Audience {
   Control control_;
   std::vector<std::string> request_notes_;  // filled while the next one is made
   Requests requests_;
+  OomKeeper oom_;  // used by chores alone
+  Chores chores_;
   ArenaMaker arenas_;
+  ArenaNumbers arena_numbers_;
+  PressureMemory pressure_;
   policy::Time arenas_retry_ = 0;  // after a failure: not before this
   Gauge gauge_;
   HostMemory host_;

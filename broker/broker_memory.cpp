@@ -67,28 +67,53 @@ void Broker::set_admissions() {
   }
 }
 
-void Broker::grow_arenas(Time now) {
-  if (arenas_.busy() || now < arenas_retry_) return;
-  std::vector<Backed> all;
-  reception_.for_each_process([&](const Client& client) {
-    Backed b{client.who().id, client.who().uid, 0, client.backing(), 0, 0, false};
-    for (const auto& card : client.cards()) {
-      if (!card || !client.connected()) continue;
-      const auto& state = arbiters_[*card]->state();
-      const auto c =
-          std::find_if(state.clients.begin(), state.clients.end(), [&](const auto& s) { return s.id == b.id; });
-      if (c == state.clients.end() || c->unevictable) continue;
-      Bytes needs = 0;
-      for (const auto& each : state.clients) needs += each.needed;
-      b.needed += c->needed;
-      b.deficit += std::min(c->needed, minus(needs, room_on(state)));
-      b.chunk = std::max(b.chunk, state.gpu.chunk);
-      b.starved = b.starved || (c->phase.phase == Phase::overdue && c->phase.reason == Overdue::no_backing);
-    }
-    all.push_back(b);
+Backed Broker::backed(const Client& client) const {
+  Backed b;
+  b.id = client.who().id;
+  b.uid = client.who().uid;
+  b.backing = client.backing();
+  for (const auto& card : client.cards()) {
+    if (!card || !client.connected()) continue;
+    const auto& state = arbiters_[*card]->state();
+    const auto c =
+        std::find_if(state.clients.begin(), state.clients.end(), [&](const auto& s) { return s.id == b.id; });
+    if (c == state.clients.end() || c->unevictable) continue;
+    Bytes needs = 0;
+    for (const auto& each : state.clients) needs += each.needed;
+    b.needed += c->needed;
+    b.evicted += minus(c->needed, c->resident);
+    b.deficit += std::min(c->needed, minus(needs, room_on(state)));
+    b.chunk = std::max(b.chunk, state.gpu.chunk);
+    b.starved = b.starved || (c->phase.phase == Phase::overdue && c->phase.reason == Overdue::no_backing);
+  }
+  return b;
+}
+
+// Who has gone from us and lives on keeps what it has.
+std::vector<Claim> Broker::claims(Time now) {
+  std::vector<Claim> all;
+  reception_.for_each_process([&](Client& client) {
+    const auto b = backed(client);
+    client.need = remember_need(client.need, b, now, config_.backing_linger);
+    all.push_back(claim_of(b, client.need, pressure_.level));
+    if (!client.connected() || !client.welcomed()) return;
+    client.down().backing_limit(all.back().limit);
+    client.down().flush();
   });
-  const Bytes most = budget();
-  if (const auto growth = next_growth(all, {most, config_.host_memory_per_uid.value_or(most)})) arenas_.make(*growth);
+  return all;
+}
+
+void Broker::plan_backing(Time now) {
+  const auto all = claims(now);
+  if (arenas_.busy() || now < arenas_retry_) return;
+  const Bytes most = budget(), ahead = budget_ahead(config_, host_, backing_held());
+  const auto growth = next_growth(all, {most, config_.host_memory_per_uid.value_or(most), ahead});
+  const auto* client = growth ? reception_.find(growth->id) : nullptr;
+  if (!client) return;
+  std::optional<unsigned> node;
+  for (const auto& card : client->cards())
+    if (card && !node) node = arbiters_[*card]->card().node;
+  arenas_.make({growth->id, growth->bytes, node, config_.reserved_pages});
 }
 
 void Broker::on_arena() {
@@ -101,16 +126,62 @@ void Broker::on_arena() {
     log::warning("arena client={} bytes={} why=\"the memory could not be had; tried again in {}\"", made->id,
                  show_bytes(made->bytes), show_time(retry_after_failure));
   } else if (!client) {
-    arenas_.dispose(std::move(made->fd));
+    std::vector<Garbage> unwanted;
+    unwanted.push_back({std::move(made->fd), made->bytes});
+    free_later(std::move(unwanted));
   } else {
     host_.available = minus(host_.available, made->bytes);  // until the gauge looks again
-    client->give_arena(std::move(made->fd), made->bytes);
-    for (auto& fd : client->send_arenas()) arenas_.dispose(std::move(fd));
-    for (const auto& card : client->cards())
-      if (card) arbiters_[*card]->set_backing(client->who().id, client->backing());
+    client->lent.add(std::move(made->fd), made->bytes, arena_numbers_.next());
+    client->send_arenas();
+    tell_backing(*client);
     settle(*client, now);
   }
-  grow_arenas(now);
+  plan_backing(now);
+}
+
+void Broker::on_returned(Client& client, const Returned& returned) {
+  log::info("arena client={} bytes={} returned; it has {}", client.who().id, show_bytes(returned.bytes),
+            show_bytes(client.backing()));
+  tell_backing(client);
+}
+
+void Broker::tell_backing(const Client& client) {
+  for (const auto& card : client.cards())
+    if (card) arbiters_[*card]->set_backing(client.who().id, client.backing());
+}
+
+void Broker::free_later(std::vector<Garbage> garbage) {
+  if (garbage.empty()) return;
+  // Shared only because a task has to be copyable.
+  chores_.add([kept = std::make_shared<std::vector<Garbage>>(std::move(garbage))] {
+    for (const auto& each : *kept) free_memory(each);
+    kept->clear();
+  });
+}
+
+void Broker::take_out_garbage() {
+  free_later(reception_.take_garbage());
+  if (auto closed = reception_.take_closed(); !closed.empty())
+    chores_.add([kept = std::make_shared<std::vector<Fd>>(std::move(closed))] { kept->clear(); });
+}
+
+void Broker::adjust_oom_scores() {
+  std::vector<OomKeeper::Mapped> all;
+  reception_.for_each_process([&](const Client& client) {
+    if (client.backing() > 0) all.push_back({client.who().pid, client.backing()});
+  });
+  if (all.empty() && oom_.adjusted_count() == 0) return;
+  chores_.add([this, all = std::move(all), machine = host_.total + host_.swap] { oom_.adjust(all, machine); });
+}
+
+void Broker::note_pressure(Time now) {
+  const auto before = pressure_.level;
+  const auto seen = pressure_of(host_.available, keep_free(config_, host_));
+  pressure_ = remember_pressure(pressure_, seen, now, config_.backing_linger);
+  if (pressure_.level == before) return;
+  log::notice("host memory pressure={} available={}", name_of(pressure_.level), show_bytes(host_.available));
+  events_.append(
+      {{"event", "pressure"}, {"t_ns", now}, {"level", name_of(pressure_.level)}, {"available", host_.available}});
 }
 
 void Broker::ask_gauge() {
@@ -123,6 +194,8 @@ void Broker::on_gauge() {
   const auto answer = gauge_.take();
   if (!answer) return;
   host_ = answer->host;
+  note_pressure(now_ns());
+  adjust_oom_scores();
   for (std::size_t i = 0; i < arbiters_.size(); ++i)
     if (answer->used[i]) arbiters_[i]->set_used(*answer->used[i], answer->marks[i]);
 }

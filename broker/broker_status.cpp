@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "broker/broker.h"
@@ -100,17 +101,25 @@ json Broker::status_of(const Arbiter& arbiter, std::size_t number) const {
 json Broker::status() const {
   json gpus = json::array();
   for (std::size_t i = 0; i < arbiters_.size(); ++i) gpus.push_back(status_of(*arbiters_[i], i));
-  return {{"schema", 1},
-          {"version", LULL_VERSION},
-          {"pid", ::getpid()},
-          {"runtime_dir", run_.path},
-          {"now_ns", now_ns()},
-          {"uptime_ns", now_ns() - started_},
-          {"early_wake", requests_.on()},
-          {"notes", request_notes_},
-          {"host", {{"budget", budget()}, {"held", backing_held()}, {"available", host_.available}}},
-          {"dropped", reception_.dropped()},
-          {"gpus", gpus}};
+  return {
+      {"schema", 1},
+      {"version", LULL_VERSION},
+      {"pid", ::getpid()},
+      {"runtime_dir", run_.path},
+      {"now_ns", now_ns()},
+      {"uptime_ns", now_ns() - started_},
+      {"early_wake", requests_.on()},
+      {"notes", request_notes_},
+      {"host",
+       {{"budget", budget()},
+        {"held", backing_held()},
+        {"available", host_.available},
+        {"keep_free", keep_free(config_, host_)},
+        {"pressure", name_of(pressure_.level)},
+        {"oom_scores_adjusted", oom_.adjusted_count()},
+        {"oom_scores_error", oom_.error() ? nlohmann::json(std::strerror(oom_.error())) : nlohmann::json(nullptr)}}},
+      {"dropped", reception_.dropped()},
+      {"gpus", gpus}};
 }
 
 }  // namespace lull

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
 
 #include "broker/units.h"
 
@@ -24,6 +25,15 @@ std::string promise_problem(const Card& card) {
       show_uuid(card.uuid), show_bytes(card.memory), s.slots, show_bytes(s.residue), show_bytes(s.headroom));
 }
 
+// Nothing: the machine has one node, or does not say.
+std::optional<unsigned> node_of(const std::optional<std::string>& pci_address) {
+  if (!pci_address) return std::nullopt;
+  std::ifstream file("/sys/bus/pci/devices/" + *pci_address + "/numa_node");
+  int node = -1;
+  if (!(file >> node) || node < 0) return std::nullopt;
+  return static_cast<unsigned>(node);
+}
+
 std::vector<Card> from_nvml(const Config& config, const Nvml& nvml) {
   std::vector<Card> cards;
   for (std::size_t i = 0; i < nvml.count(); ++i) {
@@ -31,8 +41,8 @@ std::vector<Card> from_nvml(const Config& config, const Nvml& nvml) {
     const auto memory = nvml.memory(i);
     if (!uuid || !memory) continue;
     const auto* entry = entry_for(config, *uuid);
-    cards.push_back(
-        {*uuid, entry && entry->memory ? *entry->memory : memory->total, entry ? entry->sizes : config.sizes, i});
+    cards.push_back({*uuid, entry && entry->memory ? *entry->memory : memory->total,
+                     entry ? entry->sizes : config.sizes, i, node_of(nvml.pci_address(i))});
   }
   return cards;
 }
@@ -44,7 +54,7 @@ std::variant<std::vector<Card>, CardsProblem> find_cards(const Config& config, c
   auto cards = nvml ? from_nvml(config, *nvml) : std::vector<Card>{};
   if (!nvml) {
     for (const auto& entry : config.cards)
-      if (entry.memory) cards.push_back({entry.uuid, *entry.memory, entry.sizes, {}});
+      if (entry.memory) cards.push_back({entry.uuid, *entry.memory, entry.sizes, {}, {}});
   }
   if (cards.empty()) {
     const auto why = nvml ? std::string("NVML knows no GPU") : why_no_nvml;

@@ -16,7 +16,7 @@ Client::Client(Fd socket, Fd pidfd, const Peer& peer, Class klass, policy::Clien
 
 Status Client::welcome(const Hello& hello) {
   hello_ = hello;
-  backing_ = hello.backing_bytes;
+  lent.claim(hello.backing_bytes);
   who_.tenant = tenant_name(hello.tenant, who_.pid);
   auto down = make_shared_memory("lull-down", page_bytes, Writers::creator_only);
   if (!down) return down.error();
@@ -46,7 +46,8 @@ void Client::refuse(const char* sentence, std::uint32_t retry_ms) {
   (void)send_message(socket_.get(), message);  // if it does not arrive, the hang-up does
 }
 
-void Client::hang_up() {
+void Client::hang_up(policy::Time now) {
+  hung_up_ = now;
   socket_source.pause();  // leaves the poll set before its descriptor is closed; we may be inside its handler
   doorbell_source.pause();
   socket_.reset();
@@ -54,35 +55,6 @@ void Client::hang_up() {
   down_writer_.reset();
   down_ = SharedMemory();
   up_ = SharedMemory();
-}
-
-void Client::give_arena(Fd fd, policy::Bytes bytes) {
-  backing_ += bytes;
-  parcels_.push_back({std::move(fd), bytes});
-}
-
-std::deque<Fd> Client::send_arenas() {
-  std::deque<Fd> sent;
-  while (connected() && !parcels_.empty()) {
-    auto message = make_message<Arena>();
-    message.bytes = parcels_.front().bytes;
-    const int fds[] = {parcels_.front().fd.get()};
-    if (!send_message(socket_.get(), message, fds))
-      break;  // a full socket: the next tick; a broken one: its hang-up follows
-    sent.push_back(std::move(parcels_.front().fd));
-    parcels_.pop_front();
-  }
-  return sent;
-}
-
-std::deque<Fd> Client::take_arenas() {
-  std::deque<Fd> unsent;
-  for (auto& parcel : parcels_) {
-    backing_ -= parcel.bytes;
-    unsent.push_back(std::move(parcel.fd));
-  }
-  parcels_.clear();
-  return unsent;
 }
 
 bool Client::attach(unsigned slot, std::size_t card) {

@@ -3,11 +3,12 @@
 //   connected ──hello──▶ welcomed ──attach (a GPU)──▶ … ──hang-up──▶ gone from us ──process ended──▶ its memory is free
 #pragma once
 #include <array>
-#include <deque>
 #include <optional>
 #include <string>
 
+#include "broker/backing.h"
 #include "broker/identity.h"
+#include "broker/lent.h"
 #include "broker/loop.h"
 #include "broker/pages.h"
 #include "broker/seat.h"
@@ -24,13 +25,13 @@ class Client {
 
   Status welcome(const Hello&);  // makes and sends the pages
   void refuse(const char* sentence, std::uint32_t retry_ms);
-  void hang_up();  // the socket, the doorbell and our view of the pages go; the process may live on
+  void hang_up(policy::Time now);  // the socket, the doorbell and our view of the pages go; the process may live on
 
-  // Makes the arena the client's, now or as soon as its socket takes it.
-  void give_arena(Fd, policy::Bytes);
-  // Tries again to send what the socket did not take; what the broker need not keep any more is handed out.
-  std::deque<Fd> send_arenas();
-  std::deque<Fd> take_arenas();  // unsent ones of a client that has gone
+  Lent lent;         // host memory to evict to
+  BackingNeed need;  // of it
+  void send_arenas() {
+    if (connected()) lent.send(socket_.get());
+  }
 
   bool attach(unsigned slot, std::size_t card);  // false: slot or card has been used before
   std::optional<std::size_t> card_at(unsigned slot) const { return cards_[slot]; }
@@ -42,7 +43,8 @@ class Client {
   const Hello& hello() const { return hello_; }
   TenantKey tenant() const { return {who_.uid, who_.klass, who_.tenant}; }
   policy::Time since() const { return since_; }
-  policy::Bytes backing() const { return backing_; }
+  policy::Time hung_up() const { return hung_up_; }
+  policy::Bytes backing() const { return lent.bytes(); }
   int socket() const { return socket_.get(); }
   int pidfd() const { return pidfd_.get(); }
   int doorbell() const { return doorbell_.get(); }
@@ -51,6 +53,7 @@ class Client {
 
   // Floods: so many events in one window of 100 ms; false once there are more.
   bool count_message() { return ++messages_ <= 64; }
+  void uncount_message() { --messages_; }  // it was welcome
   bool count_ring() { return ++rings_ <= 64; }
   bool next_window();  // true: rings had been too many in the last one
 
@@ -69,13 +72,7 @@ class Client {
   Who who_;
   Hello hello_{};
   std::array<std::optional<std::size_t>, max_gpus> cards_{};
-  struct Parcel {
-    Fd fd;
-    policy::Bytes bytes;
-  };
-  std::deque<Parcel> parcels_;
-  policy::Time since_;
-  policy::Bytes backing_ = 0;
+  policy::Time since_, hung_up_ = 0;
   unsigned messages_ = 0, rings_ = 0;
   bool welcomed_ = false;
 };

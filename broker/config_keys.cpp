@@ -23,7 +23,18 @@ constexpr Key<Config> top_keys[] = {
      "Host memory that evicted GPU memory may take, of all users together."},
     {"host_memory_keep_free", FIELD(OptionalBytesField, host_memory_keep_free), 0, 64 * tib,
      "max(4GiB, 10 %), at most a quarter of the machine's memory",
-     "No more host memory is taken while less than this is available."},
+     "No more host memory is taken while less than this is available; what is not necessary is given back."},
+    {"backing_linger", FIELD(TimeField, backing_linger), 0, day, nullptr,
+     "Host memory beyond what a program's GPU memory needs goes back after this long without need; under memory "
+     "pressure at once."},
+    {"huge_pages",
+     [](Config& c) -> Field {
+       return EitherField{&c.reserved_pages, "transparent", "reserved"};
+     },
+     0, 0, nullptr,
+     "`\"reserved\"`: host memory is taken from the huge pages that are set aside (`vm.nr_hugepages`), as long as "
+     "there "
+     "are any; `\"transparent\"`: the kernel's own, where it gives them."},
 };
 constexpr Key<Config> limit_keys[] = {
     {"clients_per_uid", FIELD(CountField, clients_per_uid), 1, 4096, nullptr,
@@ -126,6 +137,11 @@ struct Setter {
     *f.value = value;
     return check(value, least, most, [](std::uint64_t n) { return fmt::format("{}", n); });
   }
+  Problem operator()(EitherField f) const {
+    *f.value = text == f.if_true;
+    if (*f.value || text == f.if_false) return std::nullopt;
+    return fmt::format("is neither \"{}\" nor \"{}\"", f.if_false, f.if_true);
+  }
   Problem operator()(UuidField f) const {
     const auto value = parse_uuid(text);
     if (!value)
@@ -143,6 +159,7 @@ struct Shower {
   std::string operator()(OptionalTimeField) const { return absent; }
   std::string operator()(MicrosecondsField f) const { return "\"" + show_time(*f.value * 1000ull) + "\""; }
   std::string operator()(CountField f) const { return fmt::format("{}", *f.value); }
+  std::string operator()(EitherField f) const { return fmt::format("`\"{}\"`", *f.value ? f.if_true : f.if_false); }
   std::string operator()(UuidField) const { return absent; }
 };
 

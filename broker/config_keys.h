@@ -30,11 +30,16 @@ struct MicrosecondsField {
 struct CountField {
   std::uint64_t* value;
 };
+struct EitherField {
+  bool* value;
+  const char* if_false;
+  const char* if_true;
+};
 struct UuidField {
   Uuid* value;
 };
 using Field = std::variant<BytesField, OptionalBytesField, TimeField, OptionalTimeField, MicrosecondsField, CountField,
-                           UuidField>;
+                           EitherField, UuidField>;
 
 template <class Owner>
 struct Key {

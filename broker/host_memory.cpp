@@ -28,21 +28,30 @@ Bytes minus(Bytes a, Bytes b) { return a > b ? a - b : 0; }
 std::optional<HostMemory> parse_meminfo(std::string_view text) {
   const auto total = line_of(text, "MemTotal:"), available = line_of(text, "MemAvailable:");
   if (!total || !available) return std::nullopt;
-  return HostMemory{*total, *available};
+  return HostMemory{*total, *available, line_of(text, "SwapTotal:").value_or(0)};
 }
 
 HostMemory read_host_memory() {
   std::ifstream file("/proc/meminfo");
-  char text[512];  // both lines are among the first three
+  char text[4096];
   file.read(text, sizeof text);
   return parse_meminfo({text, static_cast<std::size_t>(file.gcount())}).value_or(HostMemory{});
 }
 
+Bytes keep_free(const Config& config, const HostMemory& host) {
+  const Bytes by_size = std::min(std::max(4 * gib, host.total / 10), host.total / 4);
+  return config.host_memory_keep_free.value_or(by_size);
+}
+
 Bytes host_budget(const Config& config, const HostMemory& host, Bytes held) {
   const Bytes by_size = std::max(minus(host.total, std::max(8 * gib, host.total / 5)), host.total / 4);
-  const Bytes keep_free = std::min(std::max(4 * gib, host.total / 10), host.total / 4);
   const Bytes wanted = config.host_memory.value_or(by_size);
-  return std::min(wanted, held + minus(host.available, config.host_memory_keep_free.value_or(keep_free)));
+  return std::min(wanted, held + minus(host.available, keep_free(config, host)));
+}
+
+Bytes budget_ahead(const Config& config, const HostMemory& host, Bytes held) {
+  const Bytes stays = keep_free(config, host);
+  return std::min(host_budget(config, host, held), held + minus(host.available, stays + stays / 4));
 }
 
 std::optional<Bytes> admit_limit(std::span<const Bytes> others, Bytes own, Bytes budget, Bytes fits) {

@@ -11,14 +11,21 @@
 namespace lull {
 
 struct HostMemory {
-  policy::Bytes total = 0, available = 0;
+  policy::Bytes total = 0, available = 0, swap = 0;
 };
 std::optional<HostMemory> parse_meminfo(std::string_view);
 HostMemory read_host_memory();  // zeroes when /proc is not there
 
+// What is to stay available on the machine.
+policy::Bytes keep_free(const Config&, const HostMemory&);
+
 // Of all users together: what the configuration says, else MemTotal - max(8 GiB, 20 %), at least a quarter; and never
 // so much that less than `keep_free` stays available. `held` is what arenas hold now.
 policy::Bytes host_budget(const Config&, const HostMemory&, policy::Bytes held);
+
+// What arenas may take ahead of need: some more stays free, or each page that somebody else takes would ask for one
+// back.
+policy::Bytes budget_ahead(const Config&, const HostMemory&, policy::Bytes held);
 
 // Admission: when one client runs, all others may have to be in host memory. So the sum of needs less the smallest must
 // fit the budget; what fits on the card beside the others needs no place at all (`fits`). Nothing: no limit.

@@ -116,10 +116,12 @@ int main(int argc, char** argv) {
   app.add_option("--runtime-dir", options.runtime_dir, "directory of the sockets")->capture_default_str();
   app.add_flag("--check-config", options.check_config, "read the configuration, say what is wrong with it, and end");
   app.add_flag("--describe-config", options.describe_config, "print every key with its default and meaning, and end");
-  app.add_option("--touch-arena", touch)->expected(2)->group("");  // for its own child processes (arenas.h)
+  app.add_option("--touch-arena", touch)->expected(2, 3)->group("");  // for its own child processes (arenas.h)
   app.set_version_flag("--version", "lulld " LULL_VERSION);
   CLI11_PARSE(app, argc, argv);
-  if (touch.size() == 2) return touch_arena(static_cast<int>(touch[0]), touch[1]);
+  if (touch.size() >= 2)
+    return touch_arena(static_cast<int>(touch[0]), touch[1],
+                       touch.size() == 3 ? std::optional(static_cast<unsigned>(touch[2])) : std::nullopt);
   if (options.describe_config) return std::fputs(config_markdown().c_str(), stdout) < 0 ? 1 : 0;
   const auto config = read_config(options);
   if (const auto* problem = std::get_if<ConfigProblem>(&config)) return fail(problem->text);

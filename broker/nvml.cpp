@@ -21,6 +21,12 @@ struct ProcessV3 {
   unsigned long long used;
   unsigned gpu_instance, compute_instance;
 };
+// nvmlPciInfo_t of nvmlDeviceGetPciInfo_v3.
+struct PciV3 {
+  char bus_id_legacy[16];
+  unsigned domain, bus, device, device_id, subsystem_id;
+  char bus_id[32];
+};
 constexpr unsigned long long use_not_told = ~0ull;
 constexpr int success = 0, insufficient_size = 7;
 
@@ -40,6 +46,8 @@ struct Nvml::Functions {
   int (*memory)(void*, MemoryV1*) = nullptr;
   int (*memory_v2)(void*, MemoryV2*) = nullptr;              // null before driver 510
   int (*processes)(void*, unsigned*, ProcessV3*) = nullptr;  // null before driver 510
+  int (*pci)(void*, PciV3*) = nullptr;                       // null in very old drivers
+  int (*driver)(char*, unsigned) = nullptr;
   const char* (*error)(int) = nullptr;
 };
 
@@ -52,6 +60,8 @@ Nvml::Nvml(void* library) : library_(library), call_(std::make_unique<Functions>
   find(library, "nvmlDeviceGetMemoryInfo", call_->memory);
   find(library, "nvmlDeviceGetMemoryInfo_v2", call_->memory_v2);
   find(library, "nvmlDeviceGetComputeRunningProcesses_v3", call_->processes);
+  find(library, "nvmlDeviceGetPciInfo_v3", call_->pci);
+  find(library, "nvmlSystemGetDriverVersion", call_->driver);
   find(library, "nvmlErrorString", call_->error);
 }
 
@@ -101,6 +111,19 @@ std::optional<Nvml::Memory> Nvml::memory(std::size_t gpu) const {
   MemoryV1 v1{};
   if (call_->memory(handles_[gpu], &v1) != success) return std::nullopt;
   return Memory{v1.total, v1.used};
+}
+
+// A card is always function 0.
+std::optional<std::string> Nvml::pci_address(std::size_t gpu) const {
+  PciV3 pci{};
+  if (!call_->pci || call_->pci(handles_[gpu], &pci) != success) return std::nullopt;
+  return fmt::format("{:04x}:{:02x}:{:02x}.0", pci.domain, pci.bus, pci.device);
+}
+
+std::string Nvml::driver_version() const {
+  char text[96] = {};
+  if (!call_->driver || call_->driver(text, sizeof text - 1) != success) return {};
+  return text;
 }
 
 std::vector<Nvml::Process> Nvml::processes(std::size_t gpu) const {

@@ -29,7 +29,9 @@ class Nvml {
   std::size_t count() const { return handles_.size(); }
   std::optional<Uuid> uuid(std::size_t gpu) const;
   std::optional<Memory> memory(std::size_t gpu) const;
-  std::vector<Process> processes(std::size_t gpu) const;  // without those whose use the driver does not tell
+  std::optional<std::string> pci_address(std::size_t gpu) const;  // "0000:65:00.0", as in /sys/bus/pci/devices
+  std::string driver_version() const;                             // "580.65.06"; empty: not told
+  std::vector<Process> processes(std::size_t gpu) const;          // without those whose use the driver does not tell
 
  private:
   struct Functions;

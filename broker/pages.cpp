@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <climits>
+#include <utility>
 
 namespace lull {
 namespace {
@@ -23,6 +24,9 @@ void DownWriter::admit(unsigned slot, std::optional<policy::Bytes> bytes) {
 void DownWriter::drain_limit_us(unsigned slot, std::uint32_t us) { store(page_->gpu[slot].drain_limit_us, us); }
 void DownWriter::reason(unsigned slot, Reason reason) {
   store(page_->gpu[slot].reason, static_cast<std::uint32_t>(reason));
+}
+void DownWriter::backing_limit(policy::Bytes bytes) {
+  if (std::exchange(backing_limit_, bytes) != bytes) store(page_->backing_limit_plus_1, pack_limit(bytes));
 }
 void DownWriter::restarting() { store(page_->restarting, 1u); }
 

@@ -18,6 +18,7 @@ class DownWriter {
   void admit(unsigned slot, std::optional<policy::Bytes>);
   void drain_limit_us(unsigned slot, std::uint32_t);
   void reason(unsigned slot, Reason);
+  void backing_limit(policy::Bytes);  // of the client, not of a slot
   void restarting();
   void flush();  // wakes the shim once, if anything was written since the last time
 
@@ -29,6 +30,7 @@ class DownWriter {
   }
   DownPage* page_;
   std::uint32_t wake_ = 0;
+  std::optional<policy::Bytes> backing_limit_;  // as written last
   bool dirty_ = false;
 };
 

@@ -21,6 +21,7 @@ constexpr int accepts_in_a_row = 16;
 constexpr std::size_t most_clients = 1024;  // of all users
 constexpr policy::Time handshake_time = 5 * policy::second;
 constexpr std::uint32_t retry_ms = 1000;
+constexpr policy::Time comes_back = 120 * policy::second;  // the shim tries again at least every minute
 
 }  // namespace
 
@@ -116,6 +117,13 @@ void Reception::on_packet(Client& client) {
     if (!client.welcomed()) return drop(client, "attach before hello");
     if (const auto status = host_.on_attach(client, *attach); !status) drop(client, status.error().what);
   }
+  if (const auto* returned = std::get_if<Returned>(&*message)) {
+    if (!client.welcomed()) return drop(client, "return before hello");
+    if (!client.lent.take_back(returned->number, returned->bytes)) return;  // nothing is gained by making it up
+    client.uncount_message();
+    discard(client.lent.take_returned());
+    host_.on_returned(client, *returned);
+  }
 }
 
 void Reception::on_hello(Client& client, const Hello& hello) {
@@ -134,12 +142,23 @@ void Reception::on_hello(Client& client, const Hello& hello) {
       loop_.io(client.doorbell(), EPOLLIN, Urgency::client, [this, &client](std::uint32_t) { on_ring(client); });
   if (!bell) return drop(client, bell.error().what);
   client.doorbell_source = std::move(*bell);
-  // An earlier connection of the same process has nothing to wait for any more.
+  inherit(client);
+  host_.on_welcome(client);
+}
+
+// An earlier connection of the same process has nothing to wait for any more. What it was lent is this one's.
+void Reception::inherit(Client& client) {
   for (auto at = clients_.begin(); at != clients_.end();) {
     Client& other = *(at++)->second;
-    if (other.who().pid == client.who().pid && !other.connected()) forget(other);
+    if (other.who().pid != client.who().pid || other.connected()) continue;
+    client.lent.inherit(std::move(other.lent));
+    forget(other);
   }
-  host_.on_welcome(client);
+  discard(client.lent.take_returned());
+}
+
+void Reception::discard(std::vector<Garbage> garbage) {
+  for (auto& each : garbage) garbage_.push_back(std::move(each));
 }
 
 void Reception::on_ring(Client& client) {
@@ -169,8 +188,8 @@ void Reception::lose(Client& client, const char* why) {
   if (!client.connected()) return;
   const bool welcomed = client.welcomed();
   if (welcomed) host_.on_lost(client, why);
-  for (auto& fd : client.take_arenas()) garbage_.push_back(std::move(fd));
-  client.hang_up();
+  discard(client.lent.take_unsent());
+  client.hang_up(now_ns());
   if (!welcomed) forget(client);
 }
 
@@ -180,6 +199,7 @@ void Reception::forget(Client& client) {
   client.pidfd_source.pause();
   const auto at = clients_.find(client.who().id);
   if (at == clients_.end()) return;
+  discard(client.lent.take_all());  // its process is gone, or was never given any
   graveyard_.push_back(std::move(at->second));
   clients_.erase(at);
 }
@@ -187,10 +207,14 @@ void Reception::forget(Client& client) {
 void Reception::tick(policy::Time now) {
   std::vector<Client*> late;
   for (auto& [id, client] : clients_) {
-    if (!client->connected()) continue;
+    if (!client->connected()) {
+      if (now - client->hung_up() > comes_back)
+        for (auto& fd : client->lent.let_go()) closed_.push_back(std::move(fd));
+      continue;
+    }
     if (client->next_window()) client->doorbell_source.resume();
     if (!client->welcomed() && now - client->since() > handshake_time) late.push_back(client.get());
-    for (auto& fd : client->send_arenas()) garbage_.push_back(std::move(fd));
+    client->send_arenas();
   }
   for (auto* client : late) drop(*client, "no hello");
 }

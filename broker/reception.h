@@ -20,10 +20,11 @@ class Host {
   virtual ~Host() = default;
   virtual void on_connect() = 0;  // somebody is there: ticks are wanted from now on
   virtual void on_welcome(Client&) = 0;
-  virtual Status on_attach(Client&, const Attach&) = 0;  // an error drops the client
-  virtual Status on_doorbell(Client&) = 0;               // likewise
-  virtual void on_lost(Client&, const char* why) = 0;    // its pages are no longer read after this
-  virtual void on_dead(Client&) = 0;                     // its process, and with it its memory, is gone
+  virtual Status on_attach(Client&, const Attach&) = 0;    // an error drops the client
+  virtual Status on_doorbell(Client&) = 0;                 // likewise
+  virtual void on_returned(Client&, const Returned&) = 0;  // an arena has come back
+  virtual void on_lost(Client&, const char* why) = 0;      // its pages are no longer read after this
+  virtual void on_dead(Client&) = 0;                       // its process, and with it its memory, is gone
 };
 
 class Reception {
@@ -42,10 +43,15 @@ class Reception {
   void for_each_process(F&& f) const {  // also those that have hung up and live on
     for (const auto& [id, client] : clients_) f(static_cast<const Client&>(*client));
   }
+  template <class F>
+  void for_each_process(F&& f) {
+    for (auto& [id, client] : clients_) f(*client);
+  }
   Client* find(policy::ClientId);  // null: not connected
   bool empty() const { return clients_.empty(); }
   std::uint64_t dropped() const { return dropped_; }
-  std::deque<Fd> take_garbage() { return std::exchange(garbage_, {}); }  // large memory, to be closed elsewhere
+  std::vector<Fd> take_closed() { return std::exchange(closed_, {}); }         // likewise to be closed
+  std::vector<Garbage> take_garbage() { return std::exchange(garbage_, {}); }  // to be freed elsewhere
 
  private:
   void accept_from(const ClassSocket&);
@@ -57,6 +63,8 @@ class Reception {
   void refuse(Client&, const std::string& sentence, std::uint32_t retry_ms);
   void lose(Client&, const char* why);
   void forget(Client&);
+  void inherit(Client&);
+  void discard(std::vector<Garbage>);
   Status watch(Client&);
   std::size_t count_of(unsigned uid) const;
 
@@ -67,7 +75,8 @@ class Reception {
   std::map<policy::ClientId, std::unique_ptr<Client>> clients_;
   std::vector<std::unique_ptr<Client>> graveyard_;  // emptied when no handler is running
   Source gravedigger_;
-  std::deque<Fd> garbage_;
+  std::vector<Garbage> garbage_;
+  std::vector<Fd> closed_;
   policy::ClientId next_id_ = 1;
   std::uint64_t dropped_ = 0;
 };

@@ -9,14 +9,19 @@
 #endif
 
 namespace lull {
+namespace {
+
+constexpr unsigned huge_2mb = 21u << 26;  // MFD_HUGE_2MB; the machine's usual huge pages may be larger
+
+}  // namespace
 
 Mapping::~Mapping() {
   if (base_) (void)::munmap(base_, bytes_);  // fails only for addresses that are not ours
 }
 
-Result<SharedMemory> make_shared_memory(const char* name, std::size_t bytes, Writers writers) {
+Result<SharedMemory> make_shared_memory(const char* name, std::size_t bytes, Writers writers, Pages pages) {
   SharedMemory memory;
-  memory.fd = Fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  memory.fd = Fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | (pages == Pages::reserved ? MFD_HUGETLB | huge_2mb : 0u)));
   if (!memory.fd) return system_error("memfd_create");
   if (::ftruncate(memory.fd.get(), static_cast<off_t>(bytes)) != 0) return system_error("size shared memory");
   void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd.get(), 0);

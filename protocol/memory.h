@@ -33,6 +33,10 @@ class Mapping {
 };
 
 enum class Writers { everyone, creator_only };
+enum class Pages {
+  ordinary,
+  reserved
+};  // reserved: huge ones set aside by the administrator (hugetlb); ENOMEM: used up
 
 // Makes a memfd of `bytes` (a multiple of the page size), maps it for this process and seals it against growing and
 // shrinking; with Writers::creator_only also against any further writable mapping.
@@ -40,7 +44,8 @@ struct SharedMemory {
   Fd fd;
   Mapping mapping;
 };
-Result<SharedMemory> make_shared_memory(const char* name, std::size_t bytes, Writers writers);
+Result<SharedMemory> make_shared_memory(const char* name, std::size_t bytes, Writers writers,
+                                        Pages pages = Pages::ordinary);
 
 // Whether a descriptor that a peer sent is memory of exactly `bytes` whose size can no longer change: mapping
 // anything else could fault later. The mapping itself is the caller's business.

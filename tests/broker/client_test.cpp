@@ -106,6 +106,72 @@ TEST_CASE("a client gets memory to evict to, as much as it needs, ahead of need"
   CHECK(lulld.status()["host"]["held"] == trainer.arena_bytes);
 }
 
+TEST_CASE("memory to evict to goes back when the program has had no use for it for a while") {
+  Lulld lulld("backing_linger = \"200ms\"\n" + quick);
+  FakeShim trainer(lulld, Class::training);
+  REQUIRE(trainer.hello());
+  trainer.attach(100 * mib);
+  REQUIRE(trainer.acts_until([&] { return trainer.arena_bytes >= 100 * mib; }));
+  trainer.said().needed = 400 * mib;
+  REQUIRE(trainer.acts_until([&] { return trainer.arena_bytes >= 400 * mib; }));
+  const auto before = trainer.arena_bytes;
+  REQUIRE(trainer.acts_until([&] { return trainer.backing_limit() == 416 * mib; }));
+  CHECK(trainer.arenas.size() > 1);
+  trainer.said().needed = 100 * mib;
+  REQUIRE(trainer.acts_until([&] { return trainer.backing_limit() == 116 * mib; }));
+  std::vector<Fd> kept;
+  for (const auto& arena : trainer.arenas) kept.emplace_back(::dup(arena.fd.get()));
+  trainer.return_down_to(*trainer.backing_limit());
+  CHECK(trainer.arena_bytes < before);
+  CHECK(trainer.arena_bytes >= 116 * mib);
+  CHECK(eventually([&] { return lulld.status()["host"]["held"] == trainer.arena_bytes; }));
+  const auto allocated = [&] {
+    std::uint64_t sum = 0;
+    for (const auto& fd : kept) {
+      struct stat s {};
+      REQUIRE(::fstat(fd.get(), &s) == 0);
+      sum += static_cast<std::uint64_t>(s.st_blocks) * 512;
+    }
+    return sum;
+  };
+  CHECK(eventually([&] { return allocated() == trainer.arena_bytes; }));  // also where somebody still has a descriptor
+  trainer.said().needed = 400 * mib;
+  CHECK(trainer.acts_until([&] { return trainer.arena_bytes >= 400 * mib; }));
+  CHECK(trainer.receive());
+}
+
+TEST_CASE("a client of the protocol's first minor version is served as before") {
+  Lulld lulld("backing_linger = \"100ms\"\n" + quick);
+  FakeShim old(lulld, Class::training);
+  REQUIRE(old.hello(protocol_major, 0));
+  old.attach(100 * mib);
+  REQUIRE(old.acts_until([&] { return old.arena_bytes >= 100 * mib; }));
+  CHECK(old.receive());
+  CHECK(lulld.client(old.number)["backing"] == old.arena_bytes);
+}
+
+TEST_CASE("making up returns gains nothing") {
+  Lulld lulld(quick);
+  FakeShim liar(lulld, Class::training);
+  REQUIRE(liar.hello());
+  liar.attach(100 * mib);
+  REQUIRE(liar.acts_until([&] { return liar.arena_bytes >= 100 * mib; }));
+  auto returned = make_message<Returned>();
+  returned.number = liar.arenas[0].number + 12345;
+  returned.bytes = liar.arenas[0].bytes;
+  liar.send(std::as_bytes(std::span(&returned, 1)));
+  returned.number = liar.arenas[0].number;
+  returned.bytes = 2 * mib;
+  liar.send(std::as_bytes(std::span(&returned, 1)));
+  liar.ring();
+  CHECK(lulld.status()["host"]["held"] == liar.arena_bytes);
+  SUBCASE("not even many of them") {
+    for (int i = 0; i < 300; ++i) liar.send(std::as_bytes(std::span(&returned, 1)));
+    CHECK(liar.hung_up());
+    CHECK(eventually([&] { return lulld.status()["dropped"] == 1; }));
+  }
+}
+
 TEST_CASE("memory that has no place to be evicted to is not admitted") {
   Lulld lulld("host_memory = \"100MiB\"\nhost_memory_keep_free = \"0\"\n");
   FakeShim first(lulld, Class::training), second(lulld, Class::training);

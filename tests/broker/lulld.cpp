@@ -199,7 +199,25 @@ bool FakeShim::receive() {
     } else if (const auto* arena = std::get_if<Arena>(&*message)) {
       CHECK(check_shared_memory(packet->fds[0].get(), arena->bytes));
       arena_bytes += arena->bytes;
+      arenas.push_back({std::move(packet->fds[0]), arena->bytes, arena->number});
     }
+  }
+}
+
+// As a shim does whose arenas hold nothing.
+void FakeShim::return_down_to(std::uint64_t limit) {
+  for (std::size_t i = 0; i < arenas.size();) {
+    const auto& arena = arenas[i];
+    if (arena.number == 0 || arena_bytes - arena.bytes < limit) {
+      ++i;
+      continue;
+    }
+    auto returned = make_message<Returned>();
+    returned.number = arena.number;
+    returned.bytes = arena.bytes;
+    send(std::as_bytes(std::span(&returned, 1)));
+    arena_bytes -= arena.bytes;
+    arenas.erase(arenas.begin() + static_cast<std::ptrdiff_t>(i));
   }
 }
 

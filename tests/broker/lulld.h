@@ -75,6 +75,8 @@ class FakeShim {
   void attach(std::uint64_t needed, std::uint64_t resident = 0, const char* uuid = test_uuid);
   void act();
   void ring();
+  std::optional<std::uint64_t> backing_limit() { return parse_limit(down.as<DownPage>()->backing_limit_plus_1.load()); }
+  void return_down_to(std::uint64_t limit);
   bool receive();  // takes what the broker has sent; false: it has hung up
   bool hung_up();  // waits for it
   void send(std::span<const std::byte>);
@@ -93,6 +95,11 @@ class FakeShim {
 
   std::uint32_t number = 0;  // the broker's
   std::string refused;       // its sentence
+  struct Given {
+    Fd fd;
+    std::uint64_t bytes, number;
+  };
+  std::vector<Given> arenas;
   std::uint64_t arena_bytes = 0;
   bool busy = false;
   Mapping down, up;

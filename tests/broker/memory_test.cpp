@@ -1,4 +1,4 @@
-// Host memory: budget, admission, and who gets the next arena.
+// Host memory: budget, admission, and making it.
 #include <doctest/doctest.h>
 #include <poll.h>
 #include <sys/stat.h>
@@ -14,7 +14,6 @@ using policy::Bytes;
 
 namespace {
 constexpr Bytes gib = 1ull << 30, mib = 1ull << 20;
-constexpr Bytes chunk = 128 * mib;
 }  // namespace
 
 TEST_CASE("the host budget leaves the machine what it needs") {
@@ -51,43 +50,9 @@ TEST_CASE("whoever is not on the card has to fit into host memory") {
   CHECK(admit_limit(two, 0, 40 * gib, 0) == 20 * gib);
 }
 
-TEST_CASE("what cannot be done without comes first, then whole needs, in order of connection") {
-  const Backed first{1, 0, 10 * gib, 3 * gib, 2 * gib, chunk, false}, second{2, 0, 10 * gib, 0, 2 * gib, chunk, false};
-  const std::array both{first, second};
-  CHECK(next_growth(both, {40 * gib, 40 * gib})->id == 2);
-  const Backed has{2, 0, 10 * gib, 3 * gib, 2 * gib, chunk, false};
-  const std::array satisfied{first, has};
-  CHECK(next_growth(satisfied, {40 * gib, 40 * gib})->id == 1);
-  CHECK_FALSE(next_growth(satisfied, {6 * gib, 40 * gib}));
-  CHECK_FALSE(next_growth(satisfied, {40 * gib, 6 * gib}));
-}
-
-TEST_CASE("pieces are whole chunks of at most a gigabyte") {
-  const std::array large{Backed{1, 0, 10 * gib, 0, 0, chunk, false}, Backed{2, 0, 0, 0, 0, chunk, false}};
-  CHECK(next_growth(large, {40 * gib, 40 * gib})->bytes == gib);
-  const std::array small{Backed{1, 0, 5 * mib, 0, 0, 16 * mib, false}, Backed{2, 0, 0, 0, 0, chunk, false}};
-  CHECK(next_growth(small, {40 * gib, 40 * gib})->bytes == 64 * mib);
-  const std::array tiny{Backed{1, 0, 5 * mib, 0, 0, 2 * mib, false}, Backed{2, 0, 0, 0, 0, chunk, false}};
-  CHECK(next_growth(tiny, {40 * gib, 40 * gib})->bytes == 32 * mib);
-}
-
-TEST_CASE("a client alone leaves half the budget to those to come") {
-  const std::array alone{Backed{1, 0, 30 * gib, 19 * gib, 0, chunk, false}};
-  CHECK(next_growth(alone, {40 * gib, 40 * gib})->bytes == gib);
-  const std::array at_half{Backed{1, 0, 30 * gib, 20 * gib, 0, chunk, false}};
-  CHECK_FALSE(next_growth(at_half, {40 * gib, 40 * gib}));
-}
-
-TEST_CASE("a client that could not evict for want of backing gets more than its needs") {
-  const std::array full{Backed{1, 0, gib, gib + chunk, 0, chunk, false}, Backed{2, 0, 0, 0, 0, chunk, false}};
-  CHECK_FALSE(next_growth(full, {40 * gib, 40 * gib}));
-  const std::array starved{Backed{1, 0, gib, gib + chunk, 0, chunk, true}, Backed{2, 0, 0, 0, 0, chunk, false}};
-  CHECK(next_growth(starved, {40 * gib, 40 * gib})->id == 1);
-}
-
 TEST_CASE("an arena arrives sealed and with every page present") {
   ArenaMaker maker;
-  maker.make({7, 8 * mib});
+  maker.make({7, 8 * mib, {}, false});
   CHECK(maker.busy());
   pollfd wait{maker.fd(), POLLIN, 0};
   REQUIRE(::poll(&wait, 1, 20'000) == 1);
@@ -105,7 +70,7 @@ TEST_CASE("an arena arrives sealed and with every page present") {
 
 TEST_CASE("an arena that cannot be made is reported and not fatal") {
   ArenaMaker maker;
-  maker.make({7, 1ull << 62});
+  maker.make({7, 1ull << 62, {}, false});
   pollfd wait{maker.fd(), POLLIN, 0};
   REQUIRE(::poll(&wait, 1, 20'000) == 1);
   auto made = maker.take();
@@ -116,5 +81,29 @@ TEST_CASE("an arena that cannot be made is reported and not fatal") {
 TEST_CASE("the toucher takes only sealed memory of the size it was told") {
   auto memory = make_shared_memory("test", 2 * mib, Writers::everyone);
   REQUIRE(memory);
-  CHECK(touch_arena(-1, 2 * mib) != 0);
+  CHECK(touch_arena(-1, 2 * mib, {}) != 0);
+}
+
+TEST_CASE("an arena of several steps, near a node that may not exist, has every page") {
+  ArenaMaker maker;
+  maker.make({7, 130 * mib, 0, true});
+  pollfd wait{maker.fd(), POLLIN, 0};
+  REQUIRE(::poll(&wait, 1, 20'000) == 1);
+  const auto near = maker.take();
+  REQUIRE((near && near->fd));
+  struct stat status;
+  REQUIRE(::fstat(near->fd.get(), &status) == 0);
+  CHECK(status.st_blocks * 512 == static_cast<long>(130 * mib));
+  maker.make({7, 2 * mib, 1000, false});
+  REQUIRE(::poll(&wait, 1, 20'000) == 1);
+  CHECK(maker.take()->fd);
+}
+
+TEST_CASE("what is made ahead of need leaves the machine more than what has to be") {
+  Config config;
+  config.host_memory_keep_free = 4 * gib;
+  CHECK(keep_free(config, {64 * gib, 60 * gib}) == 4 * gib);
+  CHECK(host_budget(config, {64 * gib, 6 * gib}, 10 * gib) == 12 * gib);
+  CHECK(budget_ahead(config, {64 * gib, 6 * gib}, 10 * gib) == 11 * gib);
+  CHECK(budget_ahead(config, {64 * gib, 4 * gib}, 10 * gib) == 10 * gib);
 }

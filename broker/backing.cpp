@@ -1,0 +1,110 @@
+#include "broker/backing.h"
+
+#include <algorithm>
+
+namespace lull {
+namespace {
+
+using policy::Bytes;
+using policy::Time;
+constexpr Bytes mib = 1ull << 20, granule = 2 * mib;
+
+Bytes round_up(Bytes bytes, Bytes unit) { return (bytes + unit - 1) / unit * unit; }
+
+// Pieces are whole chunks, between one and 1 GiB: registered with the driver in one go, soon usable, not too many.
+Bytes piece(const Backed& b, Bytes target) {
+  const Bytes unit = round_up(std::max(b.chunk, granule), granule);
+  const Bytes least = std::max(unit, std::min(64 * mib, 16 * unit));
+  return round_up(std::clamp(target - b.backing, least, std::max(least, 1024 * mib)), unit);
+}
+
+// Of what is allocated, what has to have a place while others are there.
+Bytes may_leave(const Backed& b) { return std::max(b.evicted, std::min(b.needed, b.deficit)); }
+
+Bytes wanted_by(const Backed& b, const BackingNeed& need) { return b.needed == 0 ? 0 : b.needed + need.overhead; }
+
+class Round {
+ public:
+  Round(std::span<const Claim> claims, const ArenaLimits& limits) : claims_(claims), limits_(limits) {
+    for (const auto& c : claims) held_ += c.client.backing;
+  }
+  // A piece for the first whom `target` gives more than it has.
+  template <class F>
+  std::optional<Growth> first(Bytes budget, F&& target) const {
+    for (const auto& c : claims_) {
+      const Bytes wanted = std::min(target(c), c.limit);
+      if (c.client.needed == 0 || c.client.backing >= wanted) continue;
+      const Bytes bytes = piece(c.client, wanted);
+      if (held_ + bytes <= budget && of_user(c.client.uid) + bytes <= limits_.per_uid)
+        return Growth{c.client.id, bytes};
+    }
+    return std::nullopt;
+  }
+
+ private:
+  Bytes of_user(unsigned uid) const {
+    Bytes sum = 0;
+    for (const auto& c : claims_)
+      if (c.client.uid == uid) sum += c.client.backing;
+    return sum;
+  }
+  std::span<const Claim> claims_;
+  const ArenaLimits& limits_;
+  Bytes held_ = 0;
+};
+
+}  // namespace
+
+const char* name_of(Pressure p) {
+  constexpr const char* names[] = {"none", "tight", "severe"};
+  return names[static_cast<std::size_t>(p)];
+}
+
+Pressure pressure_of(Bytes available, Bytes keep_free) {
+  if (available >= keep_free) return Pressure::none;
+  return available >= keep_free / 2 ? Pressure::tight : Pressure::severe;
+}
+
+PressureMemory remember_pressure(PressureMemory m, Pressure seen, Time now, Time linger) {
+  if (seen >= m.level || now - std::min(now, m.seen) >= linger) return {seen, now};
+  return m;
+}
+
+BackingNeed remember_need(BackingNeed need, const Backed& b, Time now, Time linger) {
+  need.overhead = std::max(need.overhead, b.chunk);
+  // It has room for everything and could not evict: its places do not fit its chunks. Never more than twice its needs.
+  if (b.starved && b.backing >= b.needed + need.overhead && need.overhead < b.needed + b.chunk)
+    need.overhead = b.backing - b.needed + b.chunk;
+  // At the first look, what it brings along (from an earlier broker) is needed until its programs have said otherwise.
+  const Bytes wanted = need.most_at == 0 ? std::max(wanted_by(b, need), b.backing) : wanted_by(b, need);
+  if (wanted < need.most && now - std::min(now, need.most_at) < linger) return need;
+  need.most = wanted;
+  need.most_at = now;
+  return need;
+}
+
+Bytes backing_limit(const Backed& b, const BackingNeed& need, Pressure pressure) {
+  if (pressure == Pressure::none) return need.most;
+  const bool in_use = b.starved || b.evicted > 0;
+  const Bytes must = pressure == Pressure::severe && !in_use ? 0 : b.starved ? b.needed : may_leave(b);
+  return must == 0 ? 0 : std::min(need.most, must + need.overhead);
+}
+
+Claim claim_of(const Backed& b, const BackingNeed& need, Pressure pressure) {
+  return {b, wanted_by(b, need), backing_limit(b, need, pressure)};
+}
+
+std::optional<Growth> next_growth(std::span<const Claim> claims, const ArenaLimits& limits) {
+  const Round round(claims, limits);
+  const auto cannot_go_on = [](const Claim& c) { return c.client.starved ? c.wanted : 0; };
+  const auto may_have_to = [](const Claim& c) {
+    const Bytes leaves = may_leave(c.client);
+    return leaves == 0 ? 0 : leaves + c.client.chunk;
+  };
+  const auto everything = [](const Claim& c) { return c.wanted; };
+  if (const auto growth = round.first(limits.budget, cannot_go_on)) return growth;
+  if (const auto growth = round.first(limits.budget, may_have_to)) return growth;
+  return round.first(claims.size() == 1 ? std::min(limits.ahead, limits.budget / 2) : limits.ahead, everything);
+}
+
+}  // namespace lull
