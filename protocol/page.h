@@ -71,7 +71,8 @@ struct alignas(128) UpGpu {
   Word restored_bytes;     // bytes copied back since the process began
   Word first_pass_ns;      // CLOCK_MONOTONIC when the first waiting thread went through the gate's present opening
   Word refused_bytes;      // size of the last allocation refused because there is no place to evict it to
-  std::uint64_t reserved[3];
+  Word unchanged_bytes;    // bytes that left without a copy since the process began, because one was there already
+  std::uint64_t reserved[2];
 };
 
 struct alignas(4096) UpPage {

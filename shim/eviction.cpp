@@ -135,6 +135,7 @@ void Eviction::judge(const Locked& locked, Chunk& chunk, const Digest& digest) {
   if (unchanged || digest.zero) {
     chunk.hashed = true;
     if (unwanted(locked, chunk)) return stay(locked, chunk);
+    ledger::note_unchanged(locked, slot_, chunk.bytes);
     return leave(locked, chunk);
   }
   chunk.changed_in = round_;

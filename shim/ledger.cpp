@@ -40,6 +40,7 @@ void publish_sizes(unsigned slot) {
   const Sizes& s = cards[slot].sizes;
   process::publish(up.evicted_bytes, s.evicted_bytes);
   process::publish(up.restored_bytes, s.restored_bytes);
+  process::publish(up.unchanged_bytes, s.unchanged_bytes);
   process::publish(up.resident, s.resident);
   process::publish(up.needed, s.needed);
   // The pools may have given back since they were counted: never more than a broker would believe.
@@ -266,10 +267,21 @@ std::uint64_t resident(const Locked&, unsigned slot) { return cards[slot].sizes.
 
 std::uint64_t staying(const Locked&, unsigned slot) { return cards[slot].sizes.resident - cards[slot].leaving; }
 
+void note_unchanged(const Locked&, unsigned slot, std::uint64_t bytes) {
+  cards[slot].sizes.unchanged_bytes += bytes;
+  publish_sizes(slot);
+}
+
 void note_copied(const Locked&, unsigned slot, std::uint64_t out, std::uint64_t in) {
   cards[slot].sizes.evicted_bytes += out;
   cards[slot].sizes.restored_bytes += in;
   publish_sizes(slot);
+}
+
+void forget_copies(const Locked&, const std::byte* from, std::uint64_t bytes) {
+  for (Card& card : cards)
+    for (Chunk* chunk : card.chunks)
+      if (chunk->where == Where::present && chunk->host >= from && chunk->host < from + bytes) forget_copy(*chunk);
 }
 
 bool give_up_a_copy(const Locked&, unsigned slot) {

@@ -67,7 +67,7 @@ struct Region {
 Mutex& mutex();
 
 struct Sizes {
-  std::uint64_t needed = 0, resident = 0, pinned = 0, evicted_bytes = 0, restored_bytes = 0;
+  std::uint64_t needed = 0, resident = 0, pinned = 0, evicted_bytes = 0, restored_bytes = 0, unchanged_bytes = 0;
   std::uint64_t pools = 0;  // reserved by the program's pools when they were last counted
 };
 Sizes sizes(unsigned slot);
@@ -90,6 +90,8 @@ void drop(const Locked&, Chunk&);                  // gives a doomed chunk's mem
 std::uint64_t resident(const Locked&, unsigned slot);
 std::uint64_t staying(const Locked&, unsigned slot);  // resident when everything on its way out has left
 void note_copied(const Locked&, unsigned slot, std::uint64_t out, std::uint64_t in);
+void forget_copies(const Locked&, const std::byte* from, std::uint64_t bytes);  // there, of chunks that are present
+void note_unchanged(const Locked&, unsigned slot, std::uint64_t bytes);         // left without being copied
 bool give_up_a_copy(const Locked&,
                     unsigned slot);  // of a chunk that is present: its place is free. False: none has one
 void set_moving(bool moving);        // holds the gate while the mover takes memory away

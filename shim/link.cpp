@@ -90,6 +90,7 @@ class Session {
     ring();
     while (!gate::is_abandoned()) {
       attach_new();
+      tell_gone();
       pollfd wait[] = {{socket_.get(), POLLIN, 0}, {signals, POLLIN, 0}};
       (void)::poll(wait, 2, static_cast<int>(recheck_ns / 1'000'000));
       if (wait[1].revents) {
@@ -141,7 +142,7 @@ class Session {
   bool accept(const Arena& arena, Packet& packet) {
     if (packet.fd_count < 1) return false;
     if (!check_shared_memory(packet.fds[0].get(), arena.bytes)) return false;
-    if (!backing::add_arena(packet.fds[0].get(), arena.bytes)) log::line("no room to map an arena");
+    if (!backing::add_arena(packet.fds[0].get(), arena.bytes, arena.number)) log::line("no room to map an arena");
     process::nudge_mover();  // to register it ahead of need
     return true;
   }
@@ -158,6 +159,17 @@ class Session {
       std::memcpy(attach.uuid, uuid.bytes, sizeof attach.uuid);
       attach.total_bytes = total;
       if (send_message(socket_.get(), attach)) announced_ |= 1u << slot;
+    }
+  }
+
+  // An arena that cannot be told of now is told of at the next look, or to the next broker.
+  void tell_gone() {
+    while (const auto gone = backing::gone()) {
+      auto returned = make_message<Returned>();
+      returned.number = gone->number;
+      returned.bytes = gone->bytes;
+      if (!send_message(socket_.get(), returned)) return;
+      backing::told();
     }
   }
 

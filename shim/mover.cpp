@@ -190,6 +190,16 @@ void prepare(unsigned slot) {
   if (process::captures_open() == 0) residency::prepare(slot, context);
 }
 
+// Memory that the broker wants back, after everything that somebody waits for.
+void shrink_backing() {
+  const auto limit = parse_limit(process::down().backing_limit_plus_1.load(std::memory_order_acquire));
+  if (!backing::may_shrink(limit)) return;
+  CUcontext context = nullptr;
+  for (unsigned slot = 0; slot < max_gpus && !context; ++slot) context = process::working_context(slot);
+  const Current current(context);
+  if (context && current) backing::shrink(limit);
+}
+
 void publish_activity(unsigned slot) { process::publish(process::up().gpu[slot].submissions, gate::submissions()); }
 
 void* run(void*) {
@@ -202,6 +212,7 @@ void* run(void*) {
       const Locked locked(the_work_mutex);
       process::for_each_slot(prepare);
       process::for_each_slot(follow);
+      shrink_backing();
       process::for_each_slot(ledger::count_pools);
       process::for_each_slot(publish_activity);
     }
