@@ -10,7 +10,7 @@
 // different contents of the same length have the same hash with a probability of at most 2^-63: with all keys fixed but
 // the second one of a pair whose first word differs, equal sums leave at most two values for the difference of that
 // pair's products, and the difference is linear in that key with a coefficient that is not 0 (the same with the words'
-// roles exchanged). docs/memory.md says what that means for a year of switching.
+// roles exchanged). docs/residency.md says what that means for a year of switching.
 //
 // Sums do not care for order, so every thread takes every n-th pair and reads are coalesced; 16 bytes cost some 30
 // instructions, which is less than the memory takes to bring them. The third word is zero exactly if the content is.
