@@ -31,13 +31,6 @@ bool better(const Chunk& a, const Chunk& b, std::uint64_t deficit, std::uint32_t
   return a_enough ? a.bytes < b.bytes : a.bytes > b.bytes;
 }
 
-Chunk* choose(const Locked& locked, unsigned slot, std::uint64_t deficit, std::uint32_t round) {
-  Chunk* best = nullptr;
-  for (Chunk* chunk : ledger::chunks(locked, slot))
-    if (chunk->where == Where::present && (!best || better(*chunk, *best, deficit, round))) best = chunk;
-  return best;
-}
-
 // LULL_HASH=compare: the hash says unchanged, and every byte is looked at as well.
 bool really_unchanged(const Chunk& chunk) {
   if (environment().hashing != Hashing::compare) return true;
@@ -71,7 +64,13 @@ void Habit::note(unsigned judged, unsigned unchanged) {
 }
 
 Eviction::Eviction(unsigned slot, Target target, Engine& engine, Hasher* hasher, Habit& habit)
-    : slot_(slot), target_(target), hasher_(hasher), habit_(habit), round_(++rounds), moves_(engine) {}
+    : slot_(slot),
+      target_(target),
+      hasher_(hasher),
+      habit_(habit),
+      round_(++rounds),
+      candidates_(slot),
+      moves_(engine) {}
 
 Overdue Eviction::run() {
   for (;;) {
@@ -91,6 +90,22 @@ Overdue Eviction::run() {
   return failure_;
 }
 
+// What is probably unchanged is summed up on the way, for others_may_do().
+ledger::Chunk* Eviction::choose(const Locked& locked, std::uint64_t deficit) {
+  bool first = true;
+  Chunk* chosen = candidates_.next(
+      locked, [&](const Chunk& c) { return c.where == Where::present && c.bytes <= deficit; },
+      [&](const Chunk& c) {
+        if (first) unchanged_left_ = 0;
+        first = false;
+        if (c.where == Where::present && probably_unchanged(c, round_)) unchanged_left_ += c.bytes;
+        return c.where == Where::present;
+      },
+      [&](const Chunk& a, const Chunk& b) { return better(a, b, deficit, round_); });
+  if (chosen && probably_unchanged(*chosen, round_)) unchanged_left_ -= chosen->bytes;
+  return chosen;
+}
+
 // The next chunk is chosen and marked; it is hashed if that may tell something, else it goes to be copied.
 bool Eviction::examine_next() {
   if (failure_ != Overdue::none || mover::wanted_to_rest()) return false;
@@ -99,7 +114,7 @@ bool Eviction::examine_next() {
   {
     const Locked locked(ledger::mutex());
     const std::uint64_t stays = ledger::staying(locked, slot_), quota = target_(slot_);
-    if (stays > quota) chunk = choose(locked, slot_, stays - quota, round_);
+    if (stays > quota) chunk = choose(locked, stays - quota);
     if (!chunk) return false;
     ledger::note_moved(locked, *chunk, Where::leaving);
   }
@@ -148,10 +163,7 @@ void Eviction::judge(const Locked& locked, Chunk& chunk, const Digest& digest) {
 // Whether what is probably unchanged suffices to come under the quota without this chunk.
 bool Eviction::others_may_do(const Locked& locked) const {
   const std::uint64_t stays = ledger::staying(locked, slot_), quota = target_(slot_);
-  std::uint64_t unchanged = 0;
-  for (const Chunk* chunk : ledger::chunks(locked, slot_))
-    if (chunk->where == Where::present && probably_unchanged(*chunk, round_)) unchanged += chunk->bytes;
-  return stays <= quota || unchanged >= stays - quota;
+  return stays <= quota || unchanged_left_ >= stays - quota;
 }
 
 bool Eviction::unwanted(const Locked& locked, const Chunk& chunk) const {

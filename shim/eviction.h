@@ -1,6 +1,7 @@
 // shim/eviction.h: one eviction (residency.h), from the choice of chunks to the last unmap. The mover's thread only.
 #pragma once
 #include "protocol/words.h"
+#include "shim/candidates.h"
 #include "shim/hasher.h"
 #include "shim/moves.h"
 
@@ -28,6 +29,7 @@ class Eviction {
  private:
   using Chunk = ledger::Chunk;
 
+  Chunk* choose(const Locked&, std::uint64_t deficit);
   bool examine_next();
   bool copy_next_piece();
   bool begin_copy();
@@ -46,6 +48,8 @@ class Eviction {
   Hasher* hasher_;
   Habit& habit_;
   std::uint32_t round_;  // this eviction's number
+  Candidates candidates_;
+  std::uint64_t unchanged_left_ = 0;  // bytes that are present, not chosen yet, and probably unchanged
   Moves moves_;
   Ring<Chunk*, Hasher::depth> examined_;  // their hashes are under way; the place is the ticket
   Ring<Chunk*, Hasher::depth> waiting_;   // to be copied

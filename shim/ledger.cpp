@@ -20,6 +20,7 @@ namespace {
 Mutex the_mutex;
 struct Card {
   Vector<Chunk*> chunks;
+  std::uint64_t version = 1;  // raised whenever one comes or goes
   Sizes sizes;
   std::uint64_t absent = 0;         // chunks that are absent or coming
   std::uint64_t leaving = 0;        // bytes of chunks that are leaving
@@ -107,6 +108,7 @@ void forget_chunk(Chunk* chunk) {
   if (chunk->where != Where::absent) card.sizes.resident -= chunk->bytes;
   if (chunk->where == Where::absent || chunk->where == Where::coming) --card.absent;
   card.chunks.remove(chunk);
+  ++card.version;
   destroy(chunk);
 }
 
@@ -145,6 +147,7 @@ CUresult add_chunk(Region* region, CUdeviceptr base, std::uint64_t bytes) {
     destroy(chunk);
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
+  ++card.version;
   card.sizes.needed += bytes;
   ++card.absent;
   const bool managed = process::quota(region->slot).has_value();
@@ -206,6 +209,7 @@ bool pin(const Locked&, Region* region) {
     card.chunks.remove(chunk);
     forget_copy(*chunk);
   }
+  ++card.version;
   region->pinned = true;
   return true;
 }
@@ -228,6 +232,8 @@ void count_pools(unsigned slot) {
   ask_pools(slot);
   publish_sizes(slot);
 }
+
+std::uint64_t version(const Locked&, unsigned slot) { return cards[slot].version; }
 
 Vector<Chunk*>& chunks(const Locked&, unsigned slot) { return cards[slot].chunks; }
 

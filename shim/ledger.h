@@ -85,8 +85,9 @@ bool anything_absent(const Locked&, unsigned slot);  // or on its way back
 
 // For the mover.
 Vector<Chunk*>& chunks(const Locked&, unsigned slot);
-void note_moved(const Locked&, Chunk&, Where to);  // changes the state, the sums, the hold, and publishes
-void drop(const Locked&, Chunk&);                  // gives a doomed chunk's memory back
+std::uint64_t version(const Locked&, unsigned slot);  // another one whenever chunks have come or gone; never 0
+void note_moved(const Locked&, Chunk&, Where to);     // changes the state, the sums, the hold, and publishes
+void drop(const Locked&, Chunk&);                     // gives a doomed chunk's memory back
 std::uint64_t resident(const Locked&, unsigned slot);
 std::uint64_t staying(const Locked&, unsigned slot);  // resident when everything on its way out has left
 void note_copied(const Locked&, unsigned slot, std::uint64_t out, std::uint64_t in);

@@ -12,13 +12,7 @@ using ledger::Copy;
 using ledger::Where;
 
 // Of neighbours, as many as one piece: the driver is asked once for all of them. What does not fit the quota is left.
-unsigned choose_run(const Locked& locked, unsigned slot, std::uint64_t quota, Chunk** run) {
-  Chunk* first = nullptr;
-  for (Chunk* chunk : ledger::chunks(locked, slot))
-    if (chunk->where == Where::absent && (!first || chunk->base < first->base)) first = chunk;
-  if (!first) return 0;
-  const std::uint64_t room = quota - ledger::resident(locked, slot);
-  if (ledger::resident(locked, slot) > quota || first->bytes > room) return 0;
+unsigned neighbours(Chunk* first, std::uint64_t room, Chunk** run) {
   unsigned count = 0;
   std::uint64_t bytes = 0;
   for (Chunk* chunk : first->region->chunks) {  // by address
@@ -34,8 +28,14 @@ unsigned choose_run(const Locked& locked, unsigned slot, std::uint64_t quota, Ch
 
 }  // namespace
 
+// One scan of them all serves many calls.
+ledger::Chunk* Restoration::choose(const Locked& locked) {
+  const auto absent = [](const Chunk& c) { return c.where == Where::absent; };
+  return candidates_.next(locked, absent, absent, [](const Chunk& a, const Chunk& b) { return a.base < b.base; });
+}
+
 Restoration::Restoration(unsigned slot, Target quota, Engine& engine, Hasher* hasher)
-    : slot_(slot), quota_(quota), hasher_(hasher), moves_(engine) {}
+    : slot_(slot), quota_(quota), hasher_(hasher), candidates_(slot), moves_(engine) {}
 
 Overdue Restoration::run() {
   for (;;) {
@@ -64,11 +64,15 @@ bool Restoration::map_next() {
   if (!mapped_.empty() || !moves_.room_for_chunk()) return false;
   const Locked locked(ledger::mutex());
   if (unwanted(locked)) return false;
+  Chunk* first = choose(locked);
+  const std::uint64_t resident = ledger::resident(locked, slot_), quota = quota_(slot_);
+  if (!first) return false;
+  if (resident > quota || first->bytes > quota - resident) return candidates_.not_taken(), false;
   Chunk* run[vmm::longest_run];
-  const unsigned count = choose_run(locked, slot_, quota_(slot_), run);
-  if (count == 0) return false;
+  const unsigned count = neighbours(first, quota - resident, run);
   const CUresult mapped = vmm::map(run, count);
   if (mapped != CUDA_SUCCESS) {
+    candidates_.not_taken();
     failure_ = mapped == CUDA_ERROR_OUT_OF_MEMORY ? Overdue::no_device_memory : Overdue::copy_failed;
     return false;
   }

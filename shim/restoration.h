@@ -17,6 +17,7 @@ class Restoration {
  private:
   using Chunk = ledger::Chunk;
 
+  Chunk* choose(const Locked&);
   bool map_next();
   bool copy_next_piece();
   void land_oldest_piece();
@@ -29,6 +30,7 @@ class Restoration {
   unsigned slot_;
   Target quota_;
   Hasher* hasher_;
+  Candidates candidates_;
   Moves moves_;
   Ring<Chunk*, vmm::longest_run> mapped_;  // to be copied to
   Ring<Chunk*, Hasher::depth> proofs_;     // their hashes are under way; the place is the ticket
