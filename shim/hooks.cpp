@@ -8,6 +8,7 @@
 #include "shim/gated.h"
 #include "shim/handlers.h"
 #include "shim/lookup.h"
+#include "shim/pieces.h"
 #include "shim/real.h"
 #include "shim/timed.h"
 
@@ -25,12 +26,15 @@ constexpr struct {
 } pass;
 constexpr struct {
 } gated;
+constexpr struct {
+} split;
 
 // What a handler word means for one row. A function of another type than the driver's does not compile.
 template <auto& next, Stream flavour, typename Signature>
 struct Slot {
   static consteval Signature* of(decltype(pass)) { return nullptr; }  // the export jumps to the driver itself
   static consteval Signature* of(decltype(gated)) { return &Gated<next, flavour, Signature>::call; }
+  static consteval Signature* of(decltype(split)) { return &InPieces<next, flavour, Signature>::call; }
   static consteval Signature* of(Signature* handler) { return handler; }
 };
 

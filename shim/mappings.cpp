@@ -91,6 +91,17 @@ bool note_access(Mapping& mapping, const CUmemAccessDesc& wanted) {
   return mapping.access.push(wanted);
 }
 
+bool same_access(const Mapping& a, const Mapping& b) {
+  if (a.access.size() != b.access.size()) return false;
+  for (const CUmemAccessDesc& one : a.access) {
+    bool found = false;
+    for (const CUmemAccessDesc& other : b.access)
+      found |= same_place(one.location, other.location) && one.flags == other.flags;
+    if (!found) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 void note_reserved(const Locked&, Range range) {
@@ -221,6 +232,16 @@ bool all_present(const Locked&, Range range) {
     if (const Physical* physical = mapped.at(here)->physical)
       for (const ledger::Chunk* chunk : physical->region->chunks)
         if (!mapped_by_driver(*chunk)) return false;
+  return true;
+}
+
+bool alike(const Locked&, Range range) {
+  const Mapping* first = mapped.at(range.at);
+  for (CUdeviceptr here = range.at; here < range.at + range.bytes;) {
+    const Mapping* mapping = mapped.at(here);
+    if (!mapping || !same_access(*first, *mapping)) return false;
+    here = mapping->at + mapping->bytes;
+  }
   return true;
 }
 

@@ -61,6 +61,7 @@ bool whole(const Locked&, Range);  // whether mappings, none of them cut, cover 
 CUresult unmap(const Locked&, Range);
 CUresult set_access(const Locked&, Range, const CUmemAccessDesc*, std::size_t);
 bool all_present(const Locked&, Range);  // the driver knows all of it
+bool alike(const Locked&, Range);        // mapped from end to end, all of it open to the same devices
 
 }  // namespace mappings
 }  // namespace lull

@@ -291,7 +291,7 @@ struct Observer<row, function, CUresult(Args...)> {
   }
 };
 
-constexpr bool is_gated(std::string_view handler) { return handler == "gated"; }
+constexpr bool is_gated(std::string_view handler) { return handler == "gated" || handler == "split"; }
 
 template <unsigned row, auto& function, bool gated, typename Signature>
 constexpr Signature* observer_of() {

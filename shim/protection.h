@@ -32,6 +32,7 @@ namespace lull {
   X(bounded_rest)        /* whoever destroys a context waits a second for the mover, not for ever */ \
   X(pool_count)          /* what pools hold counts as used */                                        \
   X(pool_trim)           /* what pools keep and nobody uses leaves the card at an eviction */        \
+  X(split_copies)        /* a drain waits for a piece of a long copy, not for all of it */           \
   X(deinitialized_frees) /* a free after the driver has ended is a success */
 
 #define LULL_NAMED(name) name,

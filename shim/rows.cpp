@@ -18,7 +18,7 @@ constexpr Row make_row(std::string_view symbol, std::string_view name, unsigned 
   row.name_length = static_cast<std::uint8_t>(name.size());
   row.stream = stream.empty() ? Stream::legacy : Stream::per_thread;
   row.pass = handler == "pass";
-  row.gated = handler == "gated";
+  row.gated = handler == "gated" || handler == "split";
   row.since = since;
   return row;
 }

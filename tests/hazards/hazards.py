@@ -54,8 +54,10 @@ HAZARDS = {
         "64 threads through 60 cycles of eviction, with most threads inside the driver at each closing: `hazard 1: no launch ...`."),
     2: Hazard(
         "A drain that never ends",
-        "A deadline; then the broker is told why (`overdue`), nothing is unmapped, and the program goes on (`shim/drain.h`).",
-        [Check("hazard 2:*", "drain_deadline", "the broker is told that a stream is busy")],
+        "A deadline; then the broker is told why (`overdue`), nothing is unmapped, and the program goes on (`shim/drain.h`). Long "
+        "copies go in pieces (`shim/pieces.h`).",
+        [Check("hazard 2:*", "drain_deadline", "the broker is told that a stream is busy"),
+         Check("hazard 2: a drain waits for a piece*", "split_copies", "a drain waits for a piece of a long copy")],
         "Kernels that wait for other GPUs' kernels: on a GPU."),
     3: Hazard(
         "Python's lock is held by a thread that waits at the gate",

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What the shim does with each function of the driver, and the test that proves it: docs/driver-coverage.md.
 
-Functions, classes and treatments are those of shim/hooks.def. `pass` and `gated` are proven row by row by tests that read
-the same table; a handler of its own has named cases, whose files must call every function that it handles.
+Functions, classes and treatments are those of shim/hooks.def. `pass`, `gated` and `split` are proven row by row by tests that
+read the same table; a handler of its own has named cases, whose files must call every function that it handles.
 
 usage: coverage.py --table          print the page
        coverage.py --check FILE     compare it with this file
@@ -19,6 +19,7 @@ ROUTES, GATE, CORE, VARIANTS = ("tests/interpose/routes_test.cpp", "tests/interp
                                 "tests/shim/variants_test.cpp")
 OWN, MEMORY = "tests/hazards/own_memory_test.cpp", "tests/hazards/memory_test.cpp"
 POOLS = "tests/hazards/pool_test.cpp"
+COPIES = "tests/kinds/copies_test.cpp"
 
 # Handler, as in hooks.def without its template argument: the cases (file, beginning of the case's name) that show what it does.
 HANDLERS = {
@@ -73,6 +74,8 @@ GENERIC = {
              (ROUTES, "dlopen and dlsym of single names"), (ROUTES, "cuGetProcAddress answers every row")],
     "gated": [(GATE, "every gated function waits"), (ROUTES, "a linked call reaches the driver once"),
               (ROUTES, "dlopen and dlsym of single names"), (ROUTES, "cuGetProcAddress answers every row")],
+    "split": [(GATE, "every gated function waits"), (COPIES, "a long copy by any function"),
+              (ROUTES, "cuGetProcAddress answers every row")],
     "handler": [(ROUTES, "where nobody opted in"), (ROUTES, "dlopen and dlsym of single names"),
                 (ROUTES, "cuGetProcAddress answers every row")],
 }
@@ -82,7 +85,7 @@ GENERIC = {
 class Row:
     symbol: str
     name: str
-    handler: str  # pass, gated, or a handler's name without template argument
+    handler: str  # pass, gated, split, or a handler's name without template argument
 
 
 @dataclass
@@ -133,7 +136,7 @@ def shown(cases):
 
 
 def check_handlers(sections):
-    rows = [row for section in sections for row in section.rows if row.handler not in ("pass", "gated")]
+    rows = [row for section in sections for row in section.rows if row.handler not in GENERIC]
     for unknown in {row.handler for row in rows} ^ set(HANDLERS):
         sys.exit(f"{unknown}: in only one of hooks.def and tests/interpose/coverage.py")
     for row in rows:
@@ -156,7 +159,7 @@ def suffix(row):
 
 
 def anchor(kind):
-    return kind if kind in ("pass", "gated") else kind.replace("::", "-")
+    return kind if kind in GENERIC else kind.replace("::", "-")
 
 
 def text_of(kind):
@@ -176,10 +179,11 @@ def section_text(section):
 
 def treatments_text(counts):
     words = {"pass": "straight to the driver: the exported symbol is one jump, a look-up answers the driver's own address",
-             "gated": "submits work: the calling thread waits at a closed gate, counts one submission, then calls the driver"}
+             "gated": "submits work: the calling thread waits at a closed gate, counts one submission, then calls the driver",
+             "split": "as gated; a copy of more than 64 MiB between host and device goes in pieces, each through the gate"}
     lines = ["| treatment | exports | what it is | proven, for each of them, by |", "|---|---|---|---|"]
     lines += [f'| <a id="{kind}"></a>{kind} | {counts[kind]} | {words[kind]} | {shown(GENERIC[kind])} |' for kind in words]
-    own = sum(counts.values()) - counts["pass"] - counts["gated"]
+    own = sum(counts.values()) - sum(counts[kind] for kind in words)
     lines.append(f"| handlers | {own} | a function of the shim's own | {shown(GENERIC['handler'])}<br>and the cases below |")
     lines += ["", "| handler | exports | cases |", "|---|---|---|"]
     lines += [f'| <a id="{anchor(kind)}"></a>{kind} | {counts[kind]} | {shown(cases)} |' for kind, cases in HANDLERS.items()]

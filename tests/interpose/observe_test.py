@@ -63,7 +63,7 @@ class Observe(unittest.TestCase):
         done = self.run_program(EVERY_ROW, driver=STANDIN)
         self.assertEqual(done.returncode, 0, done.stdout)
         with open(TABLE, encoding="utf-8") as table:
-            gated = re.findall(r"^HOOK\((\w+),.*, +gated\)", table.read(), re.MULTILINE)
+            gated = re.findall(r"^HOOK\((\w+),.*, +(?:gated|split)\)", table.read(), re.MULTILINE)
         self.assertGreater(len(gated), 100)
         for symbol in gated:
             self.assertRegex(done.stderr, rf"    {symbol} +1\n")

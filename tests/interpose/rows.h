@@ -72,7 +72,7 @@ struct Row {
   Sent (*call)(void* function);
 
   bool handled() const { return handler != "pass"; }
-  bool gated() const { return handler == "gated"; }
+  bool gated() const { return handler == "gated" || handler == "split"; }
 };
 
 const std::vector<Row>& rows();
