@@ -1,6 +1,5 @@
 #include "shim/allocations.h"
 
-#include "shim/engine.h"
 #include "shim/ledger.h"
 #include "shim/make.h"
 #include "shim/process.h"
@@ -16,7 +15,6 @@ using ledger::Region;
 RangeTree<Allocation> allocations;
 std::uint64_t last_id = 0;
 Vector<Region*> shared[max_gpus];
-Vector<Allocation*> deferred;
 
 constexpr std::uint64_t small_limit = 1ull << 20;  // smaller blocks share chunks with their like
 constexpr std::uint64_t medium_limit = 64ull << 20;
@@ -81,7 +79,6 @@ CUresult allocate_block(const Locked& locked, unsigned slot, CUcontext context, 
 }
 
 void remove(const Locked& locked, Allocation* allocation) {
-  if (allocation->freed) deferred.remove(allocation);
   allocations.remove(allocation);
   Region* region = allocation->region;
   const unsigned slot = region->slot;
@@ -96,6 +93,11 @@ void remove(const Locked& locked, Allocation* allocation) {
   }
   destroy(allocation);
   ledger::changed(locked, slot);
+}
+
+void made_room() {
+  process::kick_link();
+  process::nudge_mover();  // what was evicted may fit now
 }
 
 struct ContextSearch {
@@ -133,46 +135,35 @@ CUresult release(CUdeviceptr base) {
   {
     const Locked locked(ledger::mutex());
     Allocation* allocation = allocations.at(base);
-    if (!allocation || allocation->base != base || allocation->freed) return CUDA_ERROR_INVALID_VALUE;
+    if (!allocation || allocation->base != base || allocation->taken) return CUDA_ERROR_INVALID_VALUE;
     remove(locked, allocation);
   }
-  process::kick_link();
-  process::nudge_mover();  // what was evicted may fit now
+  made_room();
   return CUDA_SUCCESS;
 }
 
-CUresult release_later(CUdeviceptr base) {
+std::optional<std::uint64_t> take(CUdeviceptr base) {
   const Locked locked(ledger::mutex());
   Allocation* allocation = allocations.at(base);
-  if (!allocation || allocation->base != base || allocation->freed) return CUDA_ERROR_INVALID_VALUE;
-  if (!deferred.push(allocation)) return CUDA_ERROR_OUT_OF_MEMORY;  // the program may free it again
-  allocation->freed = true;
-  return CUDA_SUCCESS;
+  if (!allocation || allocation->base != base || allocation->taken) return std::nullopt;
+  allocation->taken = true;
+  return allocation->id;
 }
 
-void release_deferred() {
-  while (process::captures_open() == 0) {
-    CUcontext context;
-    std::uint64_t id;
-    {
-      const Locked locked(ledger::mutex());
-      if (deferred.empty()) return;
-      context = deferred.back()->context;
-      id = deferred.back()->id;
-    }
-    {
-      const Current current(context);
-      if (current) (void)real::cuCtxSynchronize();
-    }
+void give_back(CUdeviceptr base, std::uint64_t id) {
+  {
     const Locked locked(ledger::mutex());
-    if (!deferred.empty() && deferred.back()->id == id) remove(locked, deferred.back());
+    Allocation* allocation = allocations.at(base);
+    if (!allocation || allocation->id != id) return;
+    remove(locked, allocation);
   }
+  made_room();
 }
 
 std::optional<Allocation> find(CUdeviceptr inside) {
   const Locked locked(ledger::mutex());
   const Allocation* allocation = allocations.at(inside);
-  if (!allocation || allocation->freed || inside >= allocation->base + allocation->bytes) return std::nullopt;
+  if (!allocation || allocation->taken || inside >= allocation->base + allocation->bytes) return std::nullopt;
   return *allocation;
 }
 

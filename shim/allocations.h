@@ -22,7 +22,7 @@ struct Allocation {
   ledger::Region* region;
   CUcontext context;
   std::uint64_t id;  // never reused
-  bool freed;        // by the program; the memory is still to be given back
+  bool taken;        // freed by the program; the memory is still to be given back
   Range range() const { return {base, span}; }
 };
 
@@ -30,9 +30,9 @@ struct Allocation {
 // promised, when there is no place to evict the memory to, or (unmanaged) when the card is really full.
 CUresult allocate(unsigned slot, CUcontext context, std::uint64_t bytes, CUdeviceptr* base);
 CUresult release(CUdeviceptr base);  // CUDA_ERROR_INVALID_VALUE: not ours
-// The same, but the memory stays until release_deferred(): work may still use it, and a capture forbids waiting for it.
-CUresult release_later(CUdeviceptr base);
-void release_deferred();  // the mover's thread, when no capture is open: waits for the work, then gives the memory back
+// In two steps, where work may still use the memory (deferred.h): out of the program's sight, and given back.
+std::optional<std::uint64_t> take(CUdeviceptr base);  // its id; nothing: not ours
+void give_back(CUdeviceptr base, std::uint64_t id);   // does nothing if it has gone with its context
 std::optional<Allocation> find(CUdeviceptr inside);
 void release_context(CUcontext context);  // the context is gone, and with it the program's claim to its memory
 

@@ -1,4 +1,5 @@
 #include "shim/allocations.h"
+#include "shim/deferred.h"
 #include "shim/drain.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
@@ -39,6 +40,7 @@ void forget(CUcontext context) {
   residency::forget_context(context);
   drain::forget_context(context);
   allocations::release_context(context);
+  deferred::forget_context(context);
 }
 
 CUresult create(CUcontext* context, unsigned flags, CUdevice device) {

@@ -12,6 +12,8 @@ CUresult alloc(CUdeviceptr* base, std::size_t bytes);
 CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, std::size_t height,
                      unsigned element_bytes);
 CUresult free(CUdeviceptr base);
+CUresult free_async(CUdeviceptr base, CUstream stream);
+CUresult free_async_ptsz(CUdeviceptr base, CUstream stream);
 CUresult ipc_get_handle(CUipcMemHandle* handle, CUdeviceptr base);
 }  // namespace memory
 

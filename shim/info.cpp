@@ -1,4 +1,5 @@
 #include "shim/allocations.h"
+#include "shim/deferred.h"
 #include "shim/environment.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
@@ -111,6 +112,7 @@ CUresult get_info(std::size_t* free, std::size_t* total) {
   if (result != CUDA_SUCCESS || environment().native || !process::activate()) return result;
   const auto slot = process::slot_of_current();
   if (!slot || !on(Protection::promised_sizes)) return result;
+  (void)deferred::give_back_finished();
   ledger::count_pools(*slot);
   const auto held = ledger::sizes(*slot);
   const std::uint64_t promised = sizes::total(*slot), used = held.needed + held.pinned + held.pools;

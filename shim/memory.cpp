@@ -1,4 +1,5 @@
 #include "shim/allocations.h"
+#include "shim/deferred.h"
 #include "shim/engine.h"
 #include "shim/environment.h"
 #include "shim/gate.h"
@@ -40,6 +41,18 @@ CUresult forbidden_by_capture() {
   return asked == CUDA_ERROR_OUT_OF_MEMORY ? CUDA_SUCCESS : asked;  // the card being full is for the broker to mend
 }
 
+// What was freed in a stream is free as soon as the stream has come to it, whether the mover has looked since or not.
+CUresult allocate(unsigned slot, CUcontext context, std::size_t bytes, CUdeviceptr* base) {
+  const CUresult result = allocations::allocate(slot, context, bytes, base);
+  if (result != CUDA_ERROR_OUT_OF_MEMORY || !deferred::give_back_finished()) return result;
+  return allocations::allocate(slot, context, bytes, base);
+}
+
+bool is_ours(CUdeviceptr base) {
+  const auto allocation = gate::active_now() ? allocations::find(base) : std::nullopt;
+  return allocation && allocation->base == base;
+}
+
 }  // namespace
 
 CUresult alloc(CUdeviceptr* base, std::size_t bytes) {
@@ -48,7 +61,7 @@ CUresult alloc(CUdeviceptr* base, std::size_t bytes) {
   if (!slot || !base || bytes == 0) return real::cuMemAlloc_v2(base, bytes);
   if (const CUresult forbidden = forbidden_by_capture()) return forbidden;
   if (!on(Protection::ungated_allocation)) const gate::Pass inside(nullptr);
-  return allocations::allocate(*slot, context, bytes, base);
+  return allocate(*slot, context, bytes, base);
 }
 
 CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, std::size_t height,
@@ -61,7 +74,7 @@ CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, s
   const std::size_t row = (width + pitch_alignment - 1) / pitch_alignment * pitch_alignment;
   if (row < width || row > ~std::size_t{0} / height) return CUDA_ERROR_OUT_OF_MEMORY;
   if (const CUresult forbidden = forbidden_by_capture()) return forbidden;
-  const CUresult result = allocations::allocate(*slot, context, row * height, base);
+  const CUresult result = allocate(*slot, context, row * height, base);
   if (result == CUDA_SUCCESS) *pitch = row;
   return result;
 }
@@ -72,9 +85,21 @@ CUresult free(CUdeviceptr base) {
   if (!allocation || allocation->base != base)
     return real::cuMemFree_v2(base);  // not ours, or an error of the program's
   if (on(Protection::capture_count) && process::captures_open() > 0)
-    return allocations::release_later(base);  // waiting would break the capture
+    return deferred::free_after_captures(base);  // waiting would break the capture
   wait_as_the_driver_would(allocation->context);
   return allocations::release(base);
+}
+
+// Inside a capture only memory of graphs can be freed, and what else it is given the driver refuses.
+CUresult free_async(CUdeviceptr base, CUstream stream) {
+  if (!is_ours(base) || capture::capturing(stream)) return real::cuMemFreeAsync(base, stream);
+  return deferred::free_in_stream(base, stream);
+}
+
+CUresult free_async_ptsz(CUdeviceptr base, CUstream stream) {
+  const CUstream own = stream ? stream : CU_STREAM_PER_THREAD;
+  if (!is_ours(base) || capture::capturing(own)) return real::cuMemFreeAsync_ptsz(base, stream);
+  return deferred::free_in_stream(base, own);
 }
 
 // Exported memory could never move again. LULL_IPC=native makes a process's allocations the driver's own, and this

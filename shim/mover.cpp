@@ -8,6 +8,7 @@
 #include "shim/allocations.h"
 #include "shim/backing.h"
 #include "shim/clock.h"
+#include "shim/deferred.h"
 #include "shim/drain.h"
 #include "shim/engine.h"
 #include "shim/futex.h"
@@ -168,6 +169,7 @@ void follow(unsigned slot) {
   p.gate_word = word, p.quota_word = quota_word, p.backing = backing::total_bytes();
   if (!closed) p.drained_word = 0, p.idle_left = 0;
   if (closed && !drained(slot, word)) return;
+  if (closed) (void)deferred::give_back_finished();  // by now all of it, and it need not be copied
   if (!closed && !residency::anything_absent(slot)) say(slot, word, Phase::running);
   const auto sizes = ledger::sizes(slot);
   const auto quota = parse_limit(quota_word);
@@ -180,7 +182,7 @@ void follow(unsigned slot) {
 // Ahead of need: registering gigabytes takes long, and must not be left for the eviction that needs them.
 void prepare(unsigned slot) {
   mappings::release_deferred(Locked(ledger::mutex()));
-  allocations::release_deferred();
+  deferred::give_back();
   if (backing::total_bytes() == 0) return;
   const CUcontext context = process::working_context(slot);
   if (!context || (!backing::unregistered() && residency::prepared(slot, context))) return;
