@@ -1,4 +1,5 @@
 #include "shim/allocations.h"
+#include "shim/arrays.h"
 #include "shim/deferred.h"
 #include "shim/drain.h"
 #include "shim/gate.h"
@@ -39,6 +40,7 @@ void forget(CUcontext context) {
   process::forget_context(context);
   residency::forget_context(context);
   drain::forget_context(context);
+  arrays::forget_context(context);
   allocations::release_context(context);
   deferred::forget_context(context);
 }

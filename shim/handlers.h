@@ -55,6 +55,23 @@ CUresult alloc(CUdeviceptr* base, std::size_t bytes, CUmemoryPool pool, CUstream
 }
 }  // namespace pools
 
+namespace graph_memory {
+CUresult add_alloc_node(CUgraphNode* node, CUgraph graph, const CUgraphNode* after, std::size_t count,
+                        CUDA_MEM_ALLOC_NODE_PARAMS* parameters);
+CUresult add_node(CUgraphNode* node, CUgraph graph, const CUgraphNode* after, std::size_t count,
+                  CUgraphNodeParams* parameters);
+CUresult add_node(CUgraphNode* node, CUgraph graph, const CUgraphNode* after, const CUgraphEdgeData* edges,
+                  std::size_t count, CUgraphNodeParams* parameters);
+}  // namespace graph_memory
+
+namespace arrays {
+CUresult create(CUarray* array, const CUDA_ARRAY_DESCRIPTOR* description);
+CUresult create_3d(CUarray* array, const CUDA_ARRAY3D_DESCRIPTOR* description);
+CUresult create_mipmapped(CUmipmappedArray* array, const CUDA_ARRAY3D_DESCRIPTOR* description, unsigned levels);
+CUresult destroy(CUarray array);
+CUresult destroy(CUmipmappedArray array);
+}  // namespace arrays
+
 namespace info {
 CUresult get_info(std::size_t* free, std::size_t* total);
 CUresult total_mem(std::size_t* bytes, CUdevice device);

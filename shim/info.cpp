@@ -113,9 +113,9 @@ CUresult get_info(std::size_t* free, std::size_t* total) {
   const auto slot = process::slot_of_current();
   if (!slot || !on(Protection::promised_sizes)) return result;
   (void)deferred::give_back_finished();
-  ledger::count_pools(*slot);
+  ledger::count_native(*slot);
   const auto held = ledger::sizes(*slot);
-  const std::uint64_t promised = sizes::total(*slot), used = held.needed + held.pinned + held.pools;
+  const std::uint64_t promised = sizes::total(*slot), used = held.needed + held.pinned + held.native;
   if (total) *total = promised;
   if (free) *free = promised > used ? promised - used : 0;
   return result;

@@ -8,7 +8,7 @@
 #include "shim/gate.h"
 #include "shim/make.h"
 #include "shim/mappings.h"
-#include "shim/pools.h"
+#include "shim/native.h"
 #include "shim/process.h"
 #include "shim/protection.h"
 #include "shim/sizes.h"
@@ -24,7 +24,7 @@ struct Card {
   Sizes sizes;
   std::uint64_t absent = 0;         // chunks that are absent or coming
   std::uint64_t leaving = 0;        // bytes of chunks that are leaving
-  std::uint64_t pools_counted = 0;  // allocations of pools when they were last counted
+  std::uint64_t native_counted = 0;  // changes of native memory when it was last counted
 };
 Card cards[max_gpus];
 bool moving_now = false;
@@ -44,8 +44,8 @@ void publish_sizes(unsigned slot) {
   process::publish(up.unchanged_bytes, s.unchanged_bytes);
   process::publish(up.resident, s.resident);
   process::publish(up.needed, s.needed);
-  // The pools may have given back since they were counted: never more than a broker would believe.
-  const std::uint64_t native = s.pinned + s.pools, most = sizes::total(slot);
+  // Pools may have given back since it was counted: never more than a broker would believe.
+  const std::uint64_t native = s.pinned + s.native, most = sizes::total(slot);
   process::publish(up.native, native < most ? native : most);
 }
 
@@ -62,24 +62,24 @@ bool may_grow(unsigned slot, std::uint64_t bytes) {
   return !quota || cards[slot].sizes.resident + bytes <= *quota;
 }
 
-void ask_pools(unsigned slot) {
+void ask_native(unsigned slot) {
   Card& card = cards[slot];
-  card.pools_counted = pools::allocations();
-  if (card.pools_counted > 0) card.sizes.pools = pools::held(slot).reserved;
+  card.native_counted = native::changes();
+  if (card.native_counted > 0) card.sizes.native = native::bytes(slot);
 }
 
 bool within_total(unsigned slot, std::uint64_t bytes) {
   const Sizes& s = cards[slot].sizes;
-  const std::uint64_t held = s.needed + s.pinned + s.pools, total = sizes::total(slot);
+  const std::uint64_t held = s.needed + s.pinned + s.native, total = sizes::total(slot);
   return held <= total && bytes <= total - held;
 }
 
-// Whether the process may have `bytes` more at all, now or after others have made room. Pools are asked only when they
-// may have grown, and when what they have given back might decide it.
+// Whether the process may have `bytes` more at all, now or after others have made room. Native memory is counted only
+// when it may have grown, and when what has been given back might decide it.
 bool promised(unsigned slot, std::uint64_t bytes) {
-  if (cards[slot].pools_counted != pools::allocations()) ask_pools(slot);
+  if (native::may_differ(cards[slot].native_counted)) ask_native(slot);
   if (!within_total(slot, bytes)) {
-    ask_pools(slot);
+    ask_native(slot);
     if (!within_total(slot, bytes)) return false;
   }
   const std::uint64_t wanted = cards[slot].sizes.needed + bytes;
@@ -226,10 +226,10 @@ Sizes sizes(unsigned slot) {
   return cards[slot].sizes;
 }
 
-void count_pools(unsigned slot) {
-  if (pools::allocations() == 0) return;
+void count_native(unsigned slot) {
+  if (native::changes() == 0) return;
   const Locked locked(the_mutex);
-  ask_pools(slot);
+  ask_native(slot);
   publish_sizes(slot);
 }
 

@@ -10,7 +10,7 @@
 // A copy outlives the restore: if the content is the same at the next eviction, nothing has to be copied (residency.h).
 //
 // `needed` is the sum of all chunks, `resident` of those that are not absent; pinned memory, which can never move
-// again, and what pools hold (pools.h) count apart. The hold of the gate is set exactly while a chunk is absent or
+// again, and what cannot by its kind (native.h) count apart. The hold of the gate is set exactly while a chunk is absent or
 // coming, or the mover is taking chunks away. All functions take the ledger's lock themselves unless they ask for a
 // Locked.
 #pragma once
@@ -68,10 +68,10 @@ Mutex& mutex();
 
 struct Sizes {
   std::uint64_t needed = 0, resident = 0, pinned = 0, evicted_bytes = 0, restored_bytes = 0, unchanged_bytes = 0;
-  std::uint64_t pools = 0;  // reserved by the program's pools when they were last counted
+  std::uint64_t native = 0;  // what cannot move by its kind (native.h), when it was last counted
 };
 Sizes sizes(unsigned slot);
-void count_pools(unsigned slot);  // asks the driver, if the program has used any
+void count_native(unsigned slot);  // asks the driver, if the program has used any
 
 // `properties`: of memory that the program makes by cuMemCreate; must live as long as the region. Null: as
 // cuMemAlloc's. CUDA_ERROR_OUT_OF_MEMORY: more than the process was promised, or (unmanaged) than the card has.

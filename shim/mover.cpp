@@ -18,7 +18,7 @@
 #include "shim/link.h"
 #include "shim/log.h"
 #include "shim/mappings.h"
-#include "shim/pools.h"
+#include "shim/native.h"
 #include "shim/process.h"
 #include "shim/protection.h"
 #include "shim/residency.h"
@@ -40,7 +40,7 @@ struct Progress {
   std::uint64_t retry_ns = 0;                                // not before, unless the broker says something new
   std::uint64_t gate_word = 0, quota_word = 0, backing = 0;  // as of the last look
   std::uint64_t phase = 0;                                   // last published
-  std::uint64_t idle_left = 0;                               // what pools kept of their idle memory at the last trim
+  std::uint64_t idle_left = 0;                               // what stayed of idle native memory at the last trim
   unsigned random = 1;
 };
 Progress progress[max_gpus];
@@ -145,15 +145,15 @@ void restore(unsigned slot, std::uint64_t word) {
   if (!residency::anything_absent(slot)) say(slot, word, gate::closed(word) ? Phase::ready : Phase::running);
 }
 
-// The quota is all that the process may keep beside what it uses natively: so idle memory of pools goes too, also where
-// nothing else is left to evict. Once, until the program has freed more.
-void trim_pools(unsigned slot, std::uint64_t quota) {
+// The quota is all that the process may keep beside what it uses natively: so idle memory of pools and graphs goes too,
+// also where nothing else is left to evict. Once, until there is more of it.
+void trim_native(unsigned slot, std::uint64_t quota) {
   Progress& p = progress[slot];
-  const std::uint64_t idle = pools::held(slot).idle();
+  const std::uint64_t idle = native::idle(slot);
   if (idle <= p.idle_left || ledger::sizes(slot).resident + idle <= quota) return;
-  if (!pools::trim(slot)) return;
-  p.idle_left = pools::held(slot).idle();
-  ledger::count_pools(slot);
+  if (!native::trim(slot)) return;
+  p.idle_left = native::idle(slot);
+  ledger::count_native(slot);
   process::kick_link();  // there is room for others
 }
 
@@ -173,7 +173,7 @@ void follow(unsigned slot) {
   if (!closed && !residency::anything_absent(slot)) say(slot, word, Phase::running);
   const auto sizes = ledger::sizes(slot);
   const auto quota = parse_limit(quota_word);
-  if (closed && quota) trim_pools(slot, *quota);
+  if (closed && quota) trim_native(slot, *quota);
   if (resting(progress[slot])) return;
   if (closed && quota && sizes.resident > *quota) return evict(slot, word);
   if (sizes.resident < sizes.needed && (!quota || sizes.resident < *quota)) restore(slot, word);
@@ -215,7 +215,7 @@ void* run(void*) {
       process::for_each_slot(prepare);
       process::for_each_slot(follow);
       shrink_backing();
-      process::for_each_slot(ledger::count_pools);
+      process::for_each_slot(ledger::count_native);
       process::for_each_slot(publish_activity);
     }
     std::uint64_t pause = recheck_ns;

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "shim/array_bytes.h"
 #include "shim/observe.h"
 #include "shim/rows.h"
 
@@ -129,34 +130,10 @@ struct Registers {
 AFTER(cuMemHostRegister) : Registers<std::size_t>{};
 AFTER(cuMemHostRegister_v2) : Registers<std::size_t>{};
 
-// Opaque storage: at least so much.
-std::uint64_t bytes_of(CUarray_format format) {
-  switch (format) {
-    case CU_AD_FORMAT_UNSIGNED_INT8:
-    case CU_AD_FORMAT_SIGNED_INT8: return 1;
-    case CU_AD_FORMAT_UNSIGNED_INT16:
-    case CU_AD_FORMAT_SIGNED_INT16:
-    case CU_AD_FORMAT_HALF: return 2;
-    case CU_AD_FORMAT_UNSIGNED_INT32:
-    case CU_AD_FORMAT_SIGNED_INT32:
-    case CU_AD_FORMAT_FLOAT: return 4;
-    default: return 1;  // packed and block formats: about a byte an element
-  }
-}
-std::uint64_t volume(std::uint64_t width, std::uint64_t height, std::uint64_t depth) {
-  return width * (height ? height : 1) * (depth ? depth : 1);
-}
-template <class Description>
-std::uint64_t elements(const Description& d) {
-  if constexpr (requires { d.Depth; })
-    return volume(d.Width, d.Height, d.Depth);
-  else
-    return volume(d.Width, d.Height, 1);
-}
 struct MakesArray {
   template <class Array, class Description, class... Levels>
-  static void note(Array* array, const Description* d, Levels...) {
-    add(Kind::array, key(*array), elements(*d) * d->NumChannels * bytes_of(d->Format));
+  static void note(Array* array, const Description* d, Levels... levels) {
+    add(Kind::array, key(*array), array_bytes(*d, levels...));
   }
 };
 AFTER(cuArrayCreate) : MakesArray{};

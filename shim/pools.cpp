@@ -3,7 +3,9 @@
 #include "protocol/page.h"
 #include "shim/drain.h"
 #include "shim/gate.h"
+#include "shim/graph_memory.h"
 #include "shim/handlers.h"
+#include "shim/native.h"
 #include "shim/process.h"
 #include "shim/protection.h"
 
@@ -16,7 +18,7 @@ struct Known {
 };
 Mutex the_mutex;  // while it is held, no pool of the list is destroyed
 Vector<Known> known;
-std::atomic<std::uint64_t> allocated_so_far{0};
+std::atomic<bool> used{false};  // else the driver is not even asked for the default pool
 
 CUmemoryPool default_pool(unsigned slot) {
   CUmemoryPool pool = nullptr;
@@ -50,11 +52,9 @@ bool outside_captures(Work work) {
 
 }  // namespace
 
-std::uint64_t allocations() { return allocated_so_far.load(std::memory_order_acquire); }
-
 Held held(unsigned slot) {
   Held sum;
-  if (allocations() == 0 || !on(Protection::pool_count)) return sum;
+  if (!used.load(std::memory_order_acquire) || !on(Protection::pool_count)) return sum;
   if (CUmemoryPool pool = default_pool(slot)) add(sum, pool);
   const Locked locked(the_mutex);
   for (const Known& k : known)
@@ -66,6 +66,8 @@ bool trim(unsigned slot) {
   if (!on(Protection::pool_trim)) return true;
   const bool seen = outside_captures([slot] {
     drain::see_completed();  // what was freed in stream order counts as outstanding until the host has seen it done
+    graph_memory::trim(slot);
+    if (!used.load(std::memory_order_acquire)) return;
     if (CUmemoryPool pool = default_pool(slot)) (void)real::cuMemPoolTrimTo(pool, 0);
   });
   if (!seen) return false;
@@ -104,7 +106,10 @@ CUresult destroy(CUmemoryPool pool) {
 }
 
 CUresult allocated(CUresult result) {
-  if (result == CUDA_SUCCESS) allocated_so_far.fetch_add(1, std::memory_order_release);
+  if (result != CUDA_SUCCESS) return result;
+  if (process::captures_open() > 0) graph_memory::may_be_used();  // in a capture it is a node
+  used.store(true, std::memory_order_release);
+  native::changed();
   return result;
 }
 

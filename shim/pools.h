@@ -10,9 +10,6 @@
 
 namespace lull::pools {
 
-// Allocations so far. None: the driver is not even asked for the default pool.
-std::uint64_t allocations();
-
 struct Held {
   std::uint64_t reserved = 0;  // device memory of the pools
   std::uint64_t used = 0;      // of that, allocated by the program
@@ -20,8 +17,6 @@ struct Held {
 };
 Held held(unsigned slot);
 
-// Gives back what nobody uses, whatever the release threshold, which stays as it is. The mover's thread, after a drain.
-// False: a capture is open, ask again.
-bool trim(unsigned slot);
+bool trim(unsigned slot);  // as native::trim, which see; with what graphs keep
 
 }  // namespace lull::pools

@@ -19,7 +19,8 @@ ROUTES, GATE, CORE, VARIANTS = ("tests/interpose/routes_test.cpp", "tests/interp
                                 "tests/shim/variants_test.cpp")
 OWN, MEMORY = "tests/hazards/own_memory_test.cpp", "tests/hazards/memory_test.cpp"
 POOLS = "tests/hazards/pool_test.cpp"
-COPIES, FREES = "tests/kinds/copies_test.cpp", "tests/kinds/stream_frees_test.cpp"
+COPIES, FREES, NATIVE = ("tests/kinds/copies_test.cpp", "tests/kinds/stream_frees_test.cpp",
+                                 "tests/kinds/native_test.cpp")
 
 # Handler, as in hooks.def without its template argument: the cases (file, beginning of the case's name) that show what it does.
 HANDLERS = {
@@ -33,6 +34,12 @@ HANDLERS = {
     "pools::alloc": [(POOLS, "hazard 9: what pools hold")],
     "pools::create": [(POOLS, "hazard 16: what pools keep")],
     "pools::destroy": [(POOLS, "hazard 16: pools are made and destroyed")],
+    "graph_memory::add_alloc_node": [(NATIVE, "what graphs have allocated")],
+    "graph_memory::add_node": [(NATIVE, "what graphs have allocated")],
+    "arrays::create": [(NATIVE, "arrays are not free")],
+    "arrays::create_3d": [(NATIVE, "arrays are not free")],
+    "arrays::create_mipmapped": [(NATIVE, "arrays are not free")],
+    "arrays::destroy": [(NATIVE, "arrays are not free")],
     "program::reserve": [(OWN, "hazard 12: memory is created, mapped, opened")],
     "program::unreserve": [(OWN, "hazard 12: memory is created, mapped, opened")],
     "program::create": [(OWN, "hazard 12: memory created, mapped and released")],
