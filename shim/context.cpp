@@ -4,6 +4,7 @@
 #include "shim/drain.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
+#include "shim/managed.h"
 #include "shim/mover.h"
 #include "shim/process.h"
 #include "shim/residency.h"
@@ -41,6 +42,7 @@ void forget(CUcontext context) {
   residency::forget_context(context);
   drain::forget_context(context);
   arrays::forget_context(context);
+  managed::forget_context(context);
   allocations::release_context(context);
   deferred::forget_context(context);
 }

@@ -29,6 +29,14 @@ CUresult Engine::copy_in(CUdeviceptr device, const void* host, std::size_t bytes
   return mark(real::cuMemcpyHtoDAsync_v2(device, host, bytes, in_), ticket, in_);
 }
 
+CUresult Engine::prefetch_out(CUdeviceptr at, std::size_t bytes, unsigned ticket) {
+  return mark(real::cuMemPrefetchAsync(at, bytes, CU_DEVICE_CPU, out_), ticket, out_);
+}
+
+CUresult Engine::prefetch_in(CUdeviceptr at, std::size_t bytes, CUdevice device, unsigned ticket) {
+  return mark(real::cuMemPrefetchAsync(at, bytes, device, in_), ticket, in_);
+}
+
 CUresult Engine::zero(CUdeviceptr device, std::size_t bytes, unsigned ticket) {
   return mark(real::cuMemsetD32Async(device, 0, bytes / 4, in_), ticket, in_);
 }

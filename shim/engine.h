@@ -18,6 +18,9 @@ class Engine {
 
   CUresult copy_out(void* host, CUdeviceptr device, std::size_t bytes, unsigned ticket);
   CUresult copy_in(CUdeviceptr device, const void* host, std::size_t bytes, unsigned ticket);
+  // Of managed memory: to the host, in the stream of what leaves; to a device, in that of what comes.
+  CUresult prefetch_out(CUdeviceptr at, std::size_t bytes, unsigned ticket);
+  CUresult prefetch_in(CUdeviceptr at, std::size_t bytes, CUdevice device, unsigned ticket);
   CUresult zero(CUdeviceptr device, std::size_t bytes, unsigned ticket);
   CUresult wait(unsigned ticket);  // until what has this ticket (< depth) has finished
 

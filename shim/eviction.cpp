@@ -42,6 +42,11 @@ bool really_unchanged(const Chunk& chunk) {
   return same;
 }
 
+bool is_doomed(const Chunk& chunk) {
+  const Locked locked(ledger::mutex());
+  return chunk.doomed;
+}
+
 // Its place serves others.
 void becomes_zeros(Chunk& chunk) {
   if (chunk.host) backing::give(chunk.host, chunk.bytes);
@@ -118,7 +123,7 @@ bool Eviction::examine_next() {
     if (!chunk) return false;
     ledger::note_moved(locked, *chunk, Where::leaving);
   }
-  const bool known = chunk->changed_in == round_;
+  const bool known = chunk->changed_in == round_ || chunk->region->managed;  // a hash would bring its pages here
   if (hasher_ && !known && hasher_->begin(chunk->base, chunk->bytes, examined_.next_place()) == CUDA_SUCCESS) {
     examined_.push(chunk);
   } else {
@@ -172,6 +177,7 @@ bool Eviction::unwanted(const Locked& locked, const Chunk& chunk) const {
 }
 
 bool Eviction::place_for(const Locked& locked, Chunk& chunk) {
+  if (chunk.region->managed) return true;  // its place is the driver's business
   while (!chunk.host) {
     chunk.host = backing::take(chunk.bytes);
     if (!chunk.host && !ledger::give_up_a_copy(locked, slot_)) return false;
@@ -191,6 +197,7 @@ bool Eviction::copy_next_piece() {
   if (move->stopped) return true;
   const CUresult copied = moves_.copy_out(*move);
   if (copied == CUDA_SUCCESS) return true;
+  if (is_doomed(*move->chunk)) return true;  // managed memory that the program has freed in this moment
   log::line("evict: copy to host refused: error %d", copied);
   failure_ = Overdue::copy_failed;
   return true;

@@ -55,6 +55,10 @@ CUresult alloc(CUdeviceptr* base, std::size_t bytes, CUmemoryPool pool, CUstream
 }
 }  // namespace pools
 
+namespace managed {
+CUresult alloc(CUdeviceptr* base, std::size_t bytes, unsigned flags);
+}  // namespace managed
+
 namespace graph_memory {
 CUresult add_alloc_node(CUgraphNode* node, CUgraph graph, const CUgraphNode* after, std::size_t count,
                         CUDA_MEM_ALLOC_NODE_PARAMS* parameters);

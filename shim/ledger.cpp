@@ -7,6 +7,7 @@
 #include "shim/engine.h"
 #include "shim/gate.h"
 #include "shim/make.h"
+#include "shim/managed.h"
 #include "shim/mappings.h"
 #include "shim/native.h"
 #include "shim/process.h"
@@ -22,8 +23,8 @@ struct Card {
   Vector<Chunk*> chunks;
   std::uint64_t version = 1;  // raised whenever one comes or goes
   Sizes sizes;
-  std::uint64_t absent = 0;         // chunks that are absent or coming
-  std::uint64_t leaving = 0;        // bytes of chunks that are leaving
+  std::uint64_t absent = 0;          // chunks that are absent or coming
+  std::uint64_t leaving = 0;         // bytes of chunks that are leaving
   std::uint64_t native_counted = 0;  // changes of native memory when it was last counted
 };
 Card cards[max_gpus];
@@ -45,7 +46,7 @@ void publish_sizes(unsigned slot) {
   process::publish(up.resident, s.resident);
   process::publish(up.needed, s.needed);
   // Pools may have given back since it was counted: never more than a broker would believe.
-  const std::uint64_t native = s.pinned + s.native, most = sizes::total(slot);
+  const std::uint64_t native = s.pinned + s.native + managed::native_bytes(slot), most = sizes::total(slot);
   process::publish(up.native, native < most ? native : most);
 }
 
@@ -112,6 +113,12 @@ void forget_chunk(Chunk* chunk) {
   destroy(chunk);
 }
 
+void give_back(Region* region) {
+  // A range that stays reserved only costs addresses.
+  if (!region->managed) (void)real::cuMemAddressFree(region->base, region->bytes);
+  give_up(region);
+}
+
 // Gives a region back, but for the chunks the mover is working on: it drops those, and the region with the last one.
 void retire(Region* region) {
   for (std::size_t i = region->chunks.size(); i-- > 0;) {
@@ -125,9 +132,7 @@ void retire(Region* region) {
     region->chunks.erase(i);
     forget_chunk(chunk);
   }
-  if (!region->chunks.empty()) return;
-  (void)real::cuMemAddressFree(region->base, region->bytes);  // a range that stays reserved only costs addresses
-  give_up(region);
+  if (region->chunks.empty()) give_back(region);
 }
 
 // A new chunk, mapped at once if quota and card allow. Managed processes may have it absent; others need it now.
@@ -160,6 +165,18 @@ CUresult add_chunk(Region* region, CUdeviceptr base, std::uint64_t bytes) {
   return CUDA_SUCCESS;
 }
 
+CUresult fill(Region* region, std::uint64_t unit, Region** made) {
+  CUresult result = CUDA_SUCCESS;
+  for (std::uint64_t done = 0; done < region->bytes && result == CUDA_SUCCESS; done += unit)
+    result = add_chunk(region, region->base + done, region->bytes - done < unit ? region->bytes - done : unit);
+  if (result != CUDA_SUCCESS) {
+    retire(region);
+    return result;
+  }
+  *made = region;
+  return CUDA_SUCCESS;
+}
+
 CUresult make_region(unsigned slot, std::uint64_t bytes, const CUmemAllocationProp* properties, Region** made) {
   if (!promised(slot, bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
   Region* region = make<Region>();
@@ -172,16 +189,7 @@ CUresult make_region(unsigned slot, std::uint64_t bytes, const CUmemAllocationPr
     return reserved;
   }
   // What can be exported must be one handle of the driver's, too.
-  const std::uint64_t unit = properties && properties->requestedHandleTypes ? bytes : chunk_bytes(slot);
-  CUresult result = CUDA_SUCCESS;
-  for (std::uint64_t done = 0; done < bytes && result == CUDA_SUCCESS; done += unit)
-    result = add_chunk(region, region->base + done, bytes - done < unit ? bytes - done : unit);
-  if (result != CUDA_SUCCESS) {
-    retire(region);
-    return result;
-  }
-  *made = region;
-  return CUDA_SUCCESS;
+  return fill(region, properties && properties->requestedHandleTypes ? bytes : chunk_bytes(slot), made);
 }
 
 }  // namespace
@@ -193,6 +201,16 @@ std::uint64_t chunk_bytes(unsigned slot) { return sizes::chunk(slot); }
 CUresult make_region(const Locked&, unsigned slot, std::uint64_t bytes, const CUmemAllocationProp* properties,
                      Region** made) {
   return make_region(slot, bytes, properties, made);
+}
+
+CUresult adopt_region(const Locked&, unsigned slot, CUdeviceptr base, std::uint64_t bytes, Region** made) {
+  Region* region = promised(slot, bytes) ? make<Region>() : nullptr;
+  if (!region) return CUDA_ERROR_OUT_OF_MEMORY;
+  region->slot = slot;
+  region->base = base;
+  region->bytes = bytes;
+  region->managed = true;
+  return fill(region, chunk_bytes(slot), made);
 }
 
 void retire(const Locked&, Region* region) { retire(region); }
@@ -261,10 +279,7 @@ void drop(const Locked& locked, Chunk& chunk) {
   }
   region->chunks.remove(&chunk);
   forget_chunk(&chunk);
-  if (region->chunks.empty()) {
-    (void)real::cuMemAddressFree(region->base, region->bytes);
-    give_up(region);
-  }
+  if (region->chunks.empty()) give_back(region);
   publish_sizes(slot);
   follow_hold();
 }

@@ -10,9 +10,9 @@
 // A copy outlives the restore: if the content is the same at the next eviction, nothing has to be copied (residency.h).
 //
 // `needed` is the sum of all chunks, `resident` of those that are not absent; pinned memory, which can never move
-// again, and what cannot by its kind (native.h) count apart. The hold of the gate is set exactly while a chunk is absent or
-// coming, or the mover is taking chunks away. All functions take the ledger's lock themselves unless they ask for a
-// Locked.
+// again, and what cannot by its kind (native.h) count apart. The hold of the gate is set exactly while a chunk is
+// absent or coming, or the mover is taking chunks away. All functions take the ledger's lock themselves unless they ask
+// for a Locked.
 #pragma once
 #include <cstdint>
 
@@ -58,6 +58,7 @@ struct Region {
   bool shared;                // blocks of several allocations; `free_blocks` says what is unused
   std::uint64_t block_limit;  // shared: largest block it takes
   bool pinned;                // out of the mover's reach for good: its physical identity has left the process
+  bool managed;               // cuMemAllocManaged's: always mapped, moved by prefetches (managed.h)
   Extents free_blocks;
   Vector<Chunk*> chunks;
   const CUmemAllocationProp* properties;  // as the program wants them; null: as cuMemAlloc's memory
@@ -77,6 +78,8 @@ void count_native(unsigned slot);  // asks the driver, if the program has used a
 // cuMemAlloc's. CUDA_ERROR_OUT_OF_MEMORY: more than the process was promised, or (unmanaged) than the card has.
 CUresult make_region(const Locked&, unsigned slot, std::uint64_t bytes, const CUmemAllocationProp* properties,
                      Region** made);
+// The same of memory that the driver has made and keeps at these addresses (managed.h).
+CUresult adopt_region(const Locked&, unsigned slot, CUdeviceptr base, std::uint64_t bytes, Region** made);
 void retire(const Locked&, Region*);
 // Takes the region out of the mover's reach. False: it is not all there. The caller is inside the gate.
 bool pin(const Locked&, Region*);

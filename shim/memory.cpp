@@ -4,6 +4,7 @@
 #include "shim/environment.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
+#include "shim/managed.h"
 #include "shim/process.h"
 #include "shim/protection.h"
 
@@ -53,6 +54,15 @@ bool is_ours(CUdeviceptr base) {
   return allocation && allocation->base == base;
 }
 
+// Not ours to free; managed memory is in the books, though.
+template <class Free>
+CUresult freed_by_driver(CUdeviceptr base, Free free) {
+  const std::uint64_t id = gate::active_now() ? managed::id_of(base) : 0;
+  const CUresult result = free();
+  if (id && result == CUDA_SUCCESS) managed::freed(base, id);
+  return result;
+}
+
 }  // namespace
 
 CUresult alloc(CUdeviceptr* base, std::size_t bytes) {
@@ -82,8 +92,8 @@ CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, s
 CUresult free(CUdeviceptr base) {
   if (!gate::active_now()) return real::cuMemFree_v2(base);
   const auto allocation = allocations::find(base);
-  if (!allocation || allocation->base != base)
-    return real::cuMemFree_v2(base);  // not ours, or an error of the program's
+  if (!allocation || allocation->base != base)  // not ours, or an error of the program's
+    return freed_by_driver(base, [&] { return real::cuMemFree_v2(base); });
   if (on(Protection::capture_count) && process::captures_open() > 0)
     return deferred::free_after_captures(base);  // waiting would break the capture
   wait_as_the_driver_would(allocation->context);
@@ -92,14 +102,14 @@ CUresult free(CUdeviceptr base) {
 
 // Inside a capture only memory of graphs can be freed, and what else it is given the driver refuses.
 CUresult free_async(CUdeviceptr base, CUstream stream) {
-  if (!is_ours(base) || capture::capturing(stream)) return real::cuMemFreeAsync(base, stream);
-  return deferred::free_in_stream(base, stream);
+  if (is_ours(base) && !capture::capturing(stream)) return deferred::free_in_stream(base, stream);
+  return freed_by_driver(base, [&] { return real::cuMemFreeAsync(base, stream); });
 }
 
 CUresult free_async_ptsz(CUdeviceptr base, CUstream stream) {
   const CUstream own = stream ? stream : CU_STREAM_PER_THREAD;
-  if (!is_ours(base) || capture::capturing(own)) return real::cuMemFreeAsync_ptsz(base, stream);
-  return deferred::free_in_stream(base, own);
+  if (is_ours(base) && !capture::capturing(own)) return deferred::free_in_stream(base, own);
+  return freed_by_driver(base, [&] { return real::cuMemFreeAsync_ptsz(base, stream); });
 }
 
 // Exported memory could never move again. LULL_IPC=native makes a process's allocations the driver's own, and this

@@ -28,6 +28,8 @@ CUresult Moves::note(Move& move, std::uint64_t bytes, CUresult issued) {
 
 CUresult Moves::copy_out(Move& move) {
   const std::uint64_t bytes = next_piece(move);
+  if (move.chunk->region->managed)
+    return note(move, bytes, engine_.prefetch_out(move.chunk->base + move.issued, bytes, pieces_.next_place()));
   return note(
       move, bytes,
       engine_.copy_out(move.chunk->host + move.issued, move.chunk->base + move.issued, bytes, pieces_.next_place()));
@@ -35,6 +37,10 @@ CUresult Moves::copy_out(Move& move) {
 
 CUresult Moves::copy_in(Move& move) {
   const std::uint64_t bytes = next_piece(move);
+  if (const ledger::Region& region = *move.chunk->region; region.managed)
+    return note(move, bytes,
+                engine_.prefetch_in(move.chunk->base + move.issued, bytes, static_cast<CUdevice>(region.slot),
+                                    pieces_.next_place()));
   return note(
       move, bytes,
       engine_.copy_in(move.chunk->base + move.issued, move.chunk->host + move.issued, bytes, pieces_.next_place()));

@@ -33,6 +33,7 @@ namespace lull {
   X(pool_count)          /* what pools hold counts as used */                                        \
   X(pool_trim)           /* what pools keep and nobody uses leaves the card at an eviction */        \
   X(split_copies)        /* a drain waits for a piece of a long copy, not for all of it */           \
+  X(managed_prefetch)    /* managed memory leaves the card by prefetches */                          \
   X(deinitialized_frees) /* a free after the driver has ended is a success */
 
 #define LULL_NAMED(name) name,

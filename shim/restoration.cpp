@@ -26,6 +26,11 @@ unsigned neighbours(Chunk* first, std::uint64_t room, Chunk** run) {
   return count;
 }
 
+bool is_doomed(const Chunk& chunk) {
+  const Locked locked(ledger::mutex());
+  return chunk.doomed;
+}
+
 }  // namespace
 
 // One scan of them all serves many calls.
@@ -103,6 +108,7 @@ bool Restoration::copy_next_piece() {
   if (move->stopped) return true;
   const CUresult copied = move->chunk->copy == Copy::zeros ? moves_.zero(*move) : moves_.copy_in(*move);
   if (copied == CUDA_SUCCESS) return true;
+  if (is_doomed(*move->chunk)) return true;  // managed memory that the program has freed in this moment
   log::line("restore: copy to device refused: error %d", copied);
   failure_ = Overdue::copy_failed;
   return true;

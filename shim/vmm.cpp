@@ -65,6 +65,7 @@ void unmake_at_home(ledger::Chunk& chunk) {
 
 CUresult map(ledger::Chunk* const* run, unsigned count) {
   const ledger::Region& region = *run[0]->region;
+  if (region.managed) return CUDA_SUCCESS;
   unsigned there = 0;
   CUresult result = CUDA_SUCCESS;
   for (; there < count && result == CUDA_SUCCESS; ++there) result = make_at_home(*run[there]);
@@ -85,6 +86,7 @@ CUresult map(ledger::Chunk* const* run, unsigned count) {
 }
 
 void unmap(ledger::Chunk& chunk) {
+  if (chunk.region->managed) return;
   unmap_from_program(chunk, chunk.region->mappings.size());
   unmake_at_home(chunk);
 }

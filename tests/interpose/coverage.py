@@ -19,8 +19,8 @@ ROUTES, GATE, CORE, VARIANTS = ("tests/interpose/routes_test.cpp", "tests/interp
                                 "tests/shim/variants_test.cpp")
 OWN, MEMORY = "tests/hazards/own_memory_test.cpp", "tests/hazards/memory_test.cpp"
 POOLS = "tests/hazards/pool_test.cpp"
-COPIES, FREES, NATIVE = ("tests/kinds/copies_test.cpp", "tests/kinds/stream_frees_test.cpp",
-                                 "tests/kinds/native_test.cpp")
+COPIES, FREES, NATIVE, MANAGED = ("tests/kinds/copies_test.cpp", "tests/kinds/stream_frees_test.cpp",
+                                 "tests/kinds/native_test.cpp", "tests/kinds/managed_test.cpp")
 
 # Handler, as in hooks.def without its template argument: the cases (file, beginning of the case's name) that show what it does.
 HANDLERS = {
@@ -30,6 +30,7 @@ HANDLERS = {
     "memory::free": [(CORE, "memory freed while it is evicted"), (CORE, "memory freed while a capture is open")],
     "memory::free_async": [(FREES, "memory freed in a stream stays")],
     "memory::free_async_ptsz": [(FREES, "the stream of a thread")],
+    "managed::alloc": [(MANAGED, "managed memory leaves the card")],
     "memory::ipc_get_handle": [(MEMORY, "hazard 13: legacy IPC")],
     "pools::alloc": [(POOLS, "hazard 9: what pools hold")],
     "pools::create": [(POOLS, "hazard 16: what pools keep")],
