@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 namespace lull::sim {
 namespace {
@@ -78,6 +79,45 @@ Outcome hash(const ptx::Kernel& kernel, const ptx::Launch& launch) {
   });
 }
 
+std::uint64_t key_at(std::uint64_t seed, std::uint64_t position) {
+  std::uint64_t z = seed + position * 0x9e3779b97f4a7c15u;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+  return z ^ z >> 31;
+}
+
+__extension__ using Product = unsigned __int128;
+
+// Every block has sums of its own, over the pairs of its threads.
+struct Sums {
+  std::uint64_t low = 0, high = 0, any = 0;
+  void add(std::uint64_t a, std::uint64_t b, std::uint64_t seed, std::uint64_t i) {
+    const auto product = static_cast<Product>(a + key_at(seed, 2 * i)) * (b + key_at(seed, 2 * i + 1));
+    low += static_cast<std::uint64_t>(product);
+    high += static_cast<std::uint64_t>(product >> 64);
+    any |= a | b;
+  }
+};
+
+Outcome chunk_hash(const ptx::Kernel& kernel, const ptx::Launch& launch) {
+  const auto* const words = parameter<const std::uint64_t*>(kernel, launch, 0);
+  const auto pairs = parameter<std::uint64_t>(kernel, launch, 1), seed = parameter<std::uint64_t>(kernel, launch, 2);
+  auto* const results = parameter<std::uint64_t*>(kernel, launch, 3);
+  if (reinterpret_cast<std::uintptr_t>(words) % 16 != 0 || reinterpret_cast<std::uintptr_t>(results) % 16 != 0)
+    return Outcome::misaligned;
+  std::vector<Sums> blocks(launch.grid[0]);
+  const Outcome outcome = in_pieces(pairs, launch, [&](std::uint64_t from, std::uint64_t to) {
+    for (std::uint64_t i = from; i < to; ++i)
+      blocks[i / launch.block[0] % blocks.size()].add(words[2 * i], words[2 * i + 1], seed, i);
+  });
+  for (std::size_t i = 0; i < blocks.size() && outcome == Outcome::ok; ++i) {
+    results[4 * i] = blocks[i].low;
+    results[4 * i + 1] = blocks[i].high;
+    results[4 * i + 2] = blocks[i].any;
+  }
+  return outcome;
+}
+
 struct Native {
   std::string_view name;
   std::array<std::size_t, 4> sizes;  // of its parameters; 0: no more
@@ -85,7 +125,8 @@ struct Native {
 };
 constexpr Native natives[] = {{"lull_sim_fill", {8, 4, 8, 0}, fill},
                               {"lull_sim_saxpy", {4, 8, 8, 8}, saxpy},
-                              {"lull_sim_hash", {8, 8, 8, 0}, hash}};
+                              {"lull_sim_hash", {8, 8, 8, 0}, hash},
+                              {"lull_hash", {8, 8, 8, 8}, chunk_hash}};
 
 bool fits(const ptx::Kernel& kernel, const Native& native) {
   if (kernel.name != native.name || kernel.parameters.size() > native.sizes.size()) return false;
@@ -100,7 +141,7 @@ bool fits(const ptx::Kernel& kernel, const Native& native) {
 
 std::optional<Outcome> run_native(const ptx::Kernel& kernel, const ptx::Launch& launch) {
   const bool flat = launch.grid[1] == 1 && launch.grid[2] == 1 && launch.block[1] == 1 && launch.block[2] == 1;
-  if (!flat || launch.cooperative || !kernel.name.starts_with("lull_sim_")) return {};
+  if (!flat || launch.cooperative || !kernel.name.starts_with("lull_")) return {};
   const auto* const native = std::ranges::find_if(natives, [&](const Native& one) { return fits(kernel, one); });
   if (native == std::end(natives)) return {};
   return native->run(kernel, launch);
