@@ -9,6 +9,8 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -76,14 +78,33 @@ class FakeBroker {
     down(card).admit_plus_1.store(bytes + 1, std::memory_order_release);
     wake();
   }
-  void give_backing(std::uint64_t bytes) {
+  // Number 0: it is never asked back.
+  void give_backing(std::uint64_t bytes, std::uint64_t number = 0) {
     auto memory = make_shared_memory("lull-test-arena", bytes, Writers::everyone);
     must(static_cast<bool>(memory));
+    give_arena(*memory, bytes, number);
+  }
+  void give_arena(const SharedMemory& memory, std::uint64_t bytes, std::uint64_t number) {
     auto arena = make_message<Arena>();
     arena.bytes = bytes;
-    const int fds[] = {memory->fd.get()};
+    arena.number = number;
+    const int fds[] = {memory.fd.get()};
     must(static_cast<bool>(send_message(client_.get(), arena, fds)));
   }
+  // What all arenas together should come down to.
+  void limit_backing(std::optional<std::uint64_t> bytes) {
+    down_.mapping.as<DownPage>()->backing_limit_plus_1.store(bytes ? *bytes + 1 : 0, std::memory_order_release);
+    wake();
+  }
+  std::vector<Returned> returned() const {  // so far
+    const std::scoped_lock lock(returned_mutex_);
+    return returned_;
+  }
+  void wake() {
+    down_.mapping.as<DownPage>()->wake.fetch_add(1, std::memory_order_release);
+    futex::wake_all(down_.mapping.as<DownPage>()->wake, futex::Scope::shared);
+  }
+  void say_again() { gate(states_[card], card); }  // the same under a new generation: what failed is tried at once
   bool reached(Phase wanted) const { return phase().phase == wanted && phase().generation == generation(); }
   bool reaches(Phase wanted) {
     return comes_true([&] { return reached(wanted); });
@@ -108,16 +129,13 @@ class FakeBroker {
   DownGpu& down(unsigned slot) { return down_.mapping.as<DownPage>()->gpu[slot]; }
   void gate(GateState state, unsigned slot) {
     ++generations_[slot];
+    states_[slot] = state;
     down(slot).gate.store(pack(GateWord{generations_[slot], state}), std::memory_order_release);
     wake();
   }
   void quota(std::uint64_t bytes, unsigned slot) {
     down(slot).quota_plus_1.store(bytes + 1, std::memory_order_release);
     wake();
-  }
-  void wake() {
-    down_.mapping.as<DownPage>()->wake.fetch_add(1, std::memory_order_release);
-    futex::wake_all(down_.mapping.as<DownPage>()->wake, futex::Scope::shared);
   }
   bool readable(int fd) const {
     pollfd wait{fd, POLLIN, 0};
@@ -138,6 +156,7 @@ class FakeBroker {
       const auto message = parse_message(packet->view());
       if (message && std::holds_alternative<Hello>(*message)) answer_hello();
       if (message && std::holds_alternative<Attach>(*message)) answer_attach(std::get<Attach>(*message).slot);
+      if (message && std::holds_alternative<Returned>(*message)) note(std::get<Returned>(*message));
     }
   }
   void answer_hello() {
@@ -154,10 +173,18 @@ class FakeBroker {
     attached_ |= 1u << slot;
   }
 
+  void note(const Returned& returned) {
+    const std::scoped_lock lock(returned_mutex_);
+    returned_.push_back(returned);
+  }
+
   char folder_[32] = "/tmp/lull-fake-XXXXXX";
   Fd listener_, client_, doorbell_;
   SharedMemory down_, up_;
   std::uint64_t generations_[max_gpus] = {};
+  GateState states_[max_gpus] = {};
+  mutable std::mutex returned_mutex_;
+  std::vector<Returned> returned_;
   std::atomic<bool> stop_{false}, hung_up_{false};
   std::atomic<std::uint32_t> attached_{0};  // a bit for each card
   std::thread thread_;

@@ -1,0 +1,170 @@
+// What comes back is proven, and a movement that nobody wants any more ends.
+#include "tests/residency/support.h"
+
+namespace lull::residency_test {
+namespace {
+
+constexpr std::size_t piece = 16 * mib, large_chunk = 48 * mib;
+constexpr std::size_t in_flight = 8;  // pieces
+
+std::uint64_t resident() { return broker().up().resident.load(); }
+std::uint64_t needed() { return broker().up().needed.load(); }
+
+// A thread of the program that reads the memory: it waits at the gate until all of it is there.
+class Reader {
+ public:
+  explicit Reader(const Memory& memory)
+      : thread_([this, &memory, current = context()] {
+          (void)cuCtxSetCurrent(current);
+          intact_ = memory.intact();
+          done_ = true;
+        }) {}
+  ~Reader() {
+    if (!done_) {  // the case has failed; it must end all the same
+      tell_driver("clear");
+      (void)restore();
+    }
+    thread_.join();
+  }
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+  bool done() const { return done_; }
+  bool intact() const { return intact_; }
+
+ private:
+  std::atomic<bool> done_{false}, intact_{false};
+  std::thread thread_;
+};
+
+}  // namespace
+
+ALONE("a copy that arrives wrong is found by its hash, and made again before the gate opens") {
+  prepare(16 * mib);
+  for (const Kind& kind : kinds) {
+    CAPTURE(kind.name);
+    Memory memory(4 * chunk, 1, kind), steady(chunk, 0, kind);  // unless something stays the same, hashing is left off
+    steady.zero();
+    for (const char* which : {"1", "2", "4"}) {
+      memory.fill(static_cast<std::uint32_t>(which[0]));
+      REQUIRE(evict());
+      tell_driver(std::string("corrupt h2d:") + which);
+      const Since before;
+      broker().gate(GateState::open);  // the hold alone keeps the program out
+      broker().quota(no_limit);
+      CHECK(memory.intact());
+      CHECK(before.count(sim::Kind::copy_h2d) > 4);
+      CHECK_NE(log_text().find("is not what left"), std::string::npos);
+      tell_driver("clear");
+    }
+  }
+}
+
+ALONE("while every copy arrives wrong the program waits, the reason is said, and its data is kept") {
+  prepare(16 * mib);
+  Memory memory(4 * chunk, 2);
+  REQUIRE(evict());
+  tell_driver("corrupt h2d:1+");
+  const std::uint64_t wants = broker().up().wants.load();
+  Reader reader(memory);
+  REQUIRE(comes_true([&] { return broker().up().wants.load() > wants; }));
+  broker().gate(GateState::open);
+  const Since before;
+  broker().quota(no_limit);
+  // Several attempts, of which none may open the gate.
+  REQUIRE(comes_true_with_nudges([&] { return before.count(sim::Kind::copy_h2d) >= 12; }));
+  CHECK(comes_true([] { return broker().phase().reason == Overdue::copy_failed; }));
+  CHECK_FALSE(reader.done());
+  CHECK(resident() < needed());
+  tell_driver("clear");
+  REQUIRE(comes_true_with_nudges([&] { return reader.done(); }));
+  CHECK(reader.intact());
+}
+
+ALONE("an eviction that is no longer wanted ends with the pieces in flight", "LULL_HASH=off", "LULL_SIM_MEMORY=256MiB",
+      "LULL_TEST_CHUNK=50331648") {
+  prepare(192 * mib);
+  Memory memory(4 * large_chunk, 3);
+  broker().gate(GateState::closed);
+  REQUIRE(broker().reaches(Phase::drained));
+  tell_driver("hang any");  // the first piece
+  const Since before;
+  broker().quota(0);
+  REQUIRE(comes_true([&] { return before.count("cuMemcpyDtoHAsync_v2") == in_flight; }));
+  broker().quota(no_limit);
+  tell_driver("release any");
+  REQUIRE(comes_true([] { return resident() == needed() && broker().phase().phase == Phase::ready; }));
+  CHECK_EQ(before.count("cuMemcpyDtoHAsync_v2"), in_flight);
+  CHECK_EQ(before.bytes(sim::Kind::copy_d2h), in_flight * piece);
+  // What had left as a whole has come back; what had left in part has never been unmapped.
+  CHECK_EQ(before.count("cuMemUnmap"), in_flight * piece / large_chunk);
+  broker().gate(GateState::open);
+  CHECK(memory.intact());
+}
+
+ALONE("a restore that is no longer wanted ends with the pieces in flight", "LULL_HASH=off", "LULL_SIM_MEMORY=256MiB",
+      "LULL_TEST_CHUNK=50331648") {
+  prepare(192 * mib);
+  Memory memory(4 * large_chunk, 4);
+  REQUIRE(evict());
+  tell_driver("hang any");
+  const Since before;
+  broker().quota(no_limit);
+  REQUIRE(comes_true([&] { return before.count("cuMemcpyHtoDAsync_v2") == in_flight; }));
+  broker().quota(0);
+  tell_driver("release any");
+  REQUIRE(comes_true([] { return resident() == 0 && broker().reached(Phase::drained); }));
+  CHECK_EQ(before.count("cuMemcpyHtoDAsync_v2"), in_flight);
+  CHECK_EQ(before.bytes(sim::Kind::copy_h2d), in_flight * piece);
+  CHECK(before.bytes(sim::Kind::copy_d2h) <= in_flight * piece);  // only what had arrived as a whole leaves again
+  REQUIRE(restore());
+  CHECK(memory.intact());
+}
+
+ALONE("an eviction that is wanted less of stops where it suffices", "LULL_HASH=off", "LULL_SIM_MEMORY=256MiB",
+      "LULL_TEST_CHUNK=50331648") {
+  prepare(192 * mib);
+  Memory memory(4 * large_chunk, 5);
+  broker().gate(GateState::closed);
+  REQUIRE(broker().reaches(Phase::drained));
+  tell_driver("hang any");
+  const Since before;
+  broker().quota(0);
+  REQUIRE(comes_true([&] { return before.count("cuMemcpyDtoHAsync_v2") == in_flight; }));
+  broker().quota(2 * large_chunk);
+  tell_driver("release any");
+  REQUIRE(comes_true([] { return resident() == 2 * large_chunk && broker().reached(Phase::drained); }));
+  CHECK_EQ(before.bytes(sim::Kind::copy_d2h), in_flight * piece);
+  REQUIRE(restore());
+  CHECK(memory.intact());
+}
+
+ALONE("nothing between the closing and the opening of the gate pins, allocates or frees host memory") {
+  prepare(32 * mib);
+  for (const Kind& kind : kinds) {
+    CAPTURE(kind.name);
+    Memory memory(8 * chunk, 6, kind), zeros(2 * chunk, 0, kind);
+    zeros.zero();
+    for (int i = 0; i < 3; ++i) {
+      memory.fill(static_cast<std::uint32_t>(10 + i), 0, 3 * chunk);
+      const Since closed;
+      REQUIRE(evict(i == 1 ? 4 * chunk : 0));
+      REQUIRE(restore());
+      const auto during = closed.records();
+      std::size_t calls = 0;
+      for (const sim::Record& record : during) {
+        if (record.kind != sim::Kind::call) continue;
+        ++calls;
+        const std::string_view name = sim::function_name(record.function);
+        CAPTURE(name);
+        for (const char* slow : {"cuMemHost", "cuMemAllocHost", "cuMemFreeHost", "cuModule", "cuLibrary",
+                                 "cuStreamCreate", "cuStreamDestroy", "cuEventDestroy", "cuMemAlloc", "cuMemFree"})
+          CHECK_FALSE(name.starts_with(slow));
+      }
+      CHECK(calls > 20);
+      CHECK(memory.intact());
+      CHECK(zeros.intact());
+    }
+  }
+}
+
+}  // namespace lull::residency_test
