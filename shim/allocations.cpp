@@ -95,6 +95,12 @@ void remove(const Locked& locked, Allocation* allocation) {
   ledger::changed(locked, slot);
 }
 
+const Allocation* known_at(CUdeviceptr inside) {
+  const Allocation* allocation = allocations.at(inside);
+  const bool known = allocation && !allocation->taken && inside < allocation->base + allocation->bytes;
+  return known ? allocation : nullptr;
+}
+
 void made_room() {
   process::kick_link();
   process::nudge_mover();  // what was evicted may fit now
@@ -162,9 +168,13 @@ void give_back(CUdeviceptr base, std::uint64_t id) {
 
 std::optional<Allocation> find(CUdeviceptr inside) {
   const Locked locked(ledger::mutex());
-  const Allocation* allocation = allocations.at(inside);
-  if (!allocation || allocation->taken || inside >= allocation->base + allocation->bytes) return std::nullopt;
-  return *allocation;
+  const Allocation* allocation = known_at(inside);
+  return allocation ? std::optional(*allocation) : std::nullopt;
+}
+
+Region* region_of(const Locked&, CUdeviceptr inside) {
+  const Allocation* allocation = known_at(inside);
+  return allocation ? allocation->region : nullptr;
 }
 
 void release_context(CUcontext context) {

@@ -39,6 +39,8 @@ CUresult bind_multicast_address(CUmemGenericAllocationHandle multicast, std::siz
                                 std::size_t bytes, unsigned long long flags);
 CUresult handle_for_range(void* handle, CUdeviceptr at, std::size_t bytes, CUmemRangeHandleType type,
                           unsigned long long flags);
+CUresult set_pointer_attribute(const void* value, CUpointer_attribute attribute, CUdeviceptr pointer);
+CUresult peer_tokens(void* tokens, CUdeviceptr pointer);  // for info::pointer_attribute
 }  // namespace program
 
 namespace pools {

@@ -8,6 +8,7 @@
 #include "shim/process.h"
 #include "shim/protection.h"
 #include "shim/sizes.h"
+#include "shim/vmm.h"
 
 namespace lull::info {
 namespace {
@@ -16,6 +17,11 @@ template <class T>
 CUresult answer(void* data, T value) {
   *static_cast<T*>(data) = value;
   return CUDA_SUCCESS;
+}
+
+// Who sets it pins the memory (tied_memory.cpp), of which the driver then knows more.
+std::optional<CUresult> sync_memops(bool pinned, void* data) {
+  return pinned ? std::nullopt : std::optional(answer(data, 0u));
 }
 
 // What the driver would say of cuMemAlloc memory, from our own table: the driver sees chunks and reservations, and
@@ -39,6 +45,11 @@ std::optional<CUresult> own_attribute(const allocations::Allocation& a, void* da
     case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR: return answer(data, a.base);
     case CU_POINTER_ATTRIBUTE_MAPPING_SIZE: return answer(data, static_cast<std::size_t>(a.bytes));
     case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID: return answer(data, static_cast<unsigned long long>(a.id));
+    case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
+      return answer(data, static_cast<int>(CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE));
+    case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE: return answer(data, int{vmm::rdma_capable(a.region->slot)});
+    case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE: return answer(data, 0);
+    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS: return sync_memops(a.region->pinned, data);
     default: return std::nullopt;
   }
 }
@@ -50,7 +61,18 @@ struct Mapped {
   int device;
   std::uint64_t handle_types, id;
   Range reservation;
+  int access;  // of its own device
+  bool rdma_capable, decompress_capable, pinned;
 };
+
+// The two enumerations agree.
+int access_of(const Mapping& mapping) {
+  for (const CUmemAccessDesc& access : mapping.access)
+    if (access.location.type == CU_MEM_LOCATION_TYPE_DEVICE &&
+        access.location.id == mapping.physical->properties.location.id)
+      return static_cast<int>(access.flags);
+  return static_cast<int>(CU_POINTER_ATTRIBUTE_ACCESS_FLAG_NONE);
+}
 
 std::optional<Mapped> find_mapped(CUdeviceptr inside) {
   const Locked locked(ledger::mutex());
@@ -63,7 +85,11 @@ std::optional<Mapped> find_mapped(CUdeviceptr inside) {
                 physical.properties.location.id,
                 static_cast<std::uint64_t>(physical.properties.requestedHandleTypes),
                 physical.id,
-                reservation.value_or(mapping->range())};
+                reservation.value_or(mapping->range()),
+                access_of(*mapping),
+                physical.properties.allocFlags.gpuDirectRDMACapable != 0,
+                (physical.properties.allocFlags.usage & CU_MEM_CREATE_USAGE_HW_DECOMPRESS) != 0,
+                physical.region->pinned};
 }
 
 // As the driver would say it of memory that is there. Its range is the reservation.
@@ -83,6 +109,10 @@ std::optional<CUresult> own_attribute(const Mapped& m, void* data, CUpointer_att
     case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR: return answer(data, m.at);
     case CU_POINTER_ATTRIBUTE_MAPPING_SIZE: return answer(data, static_cast<std::size_t>(m.bytes));
     case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID: return answer(data, static_cast<unsigned long long>(m.id));
+    case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS: return answer(data, m.access);
+    case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE: return answer(data, int{m.rdma_capable});
+    case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE: return answer(data, int{m.decompress_capable});
+    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS: return sync_memops(m.pinned, data);
     default: return std::nullopt;
   }
 }
@@ -139,6 +169,7 @@ CUresult address_range(CUdeviceptr* base, std::size_t* bytes, CUdeviceptr inside
 
 CUresult pointer_attribute(void* data, CUpointer_attribute attribute, CUdeviceptr pointer) {
   const Known known = gate::active_now() && data ? look_up(pointer) : Known{};
+  if (known && attribute == CU_POINTER_ATTRIBUTE_P2P_TOKENS) return program::peer_tokens(data, pointer);
   const auto result = known.answer(data, attribute, pointer);
   return result ? *result : real::cuPointerGetAttribute(data, attribute, pointer);
 }

@@ -16,9 +16,9 @@ namespace lull::observe {
 // What holds memory, in the order of the report.
 enum class Kind : unsigned {
   allocated,
-  own_virtual,  // these two Lull would move
+  own_virtual,
+  managed,  // these three Lull would move
   pool,
-  managed,
   array,
   graph,
   exported,

@@ -46,10 +46,10 @@ struct Named {
   const char* remark;
 };
 constexpr Named movable[] = {{Kind::allocated, "cuMemAlloc, cuMemAllocPitch", ""},
-                             {Kind::own_virtual, "cuMemCreate, while mapped", ""}};
+                             {Kind::own_virtual, "cuMemCreate, while mapped", ""},
+                             {Kind::managed, "managed", ""}};
 constexpr Named fixed[] = {
     {Kind::pool, "pools, in stream order", ""},
-    {Kind::managed, "managed", ""},
     {Kind::array, "arrays", ""},
     {Kind::graph, "graphs' allocation nodes", ", all nodes made"},
     {Kind::exported, "exported", ", pinned from then on"},

@@ -13,8 +13,6 @@
 namespace lull::program {
 namespace {
 
-using mappings::Region;
-
 bool whole_granules(std::uint64_t value) { return value % ledger::granule == 0; }
 bool wraps(CUdeviceptr at, std::uint64_t bytes) { return at + bytes < at; }
 
@@ -194,85 +192,6 @@ CUresult properties_of(CUmemAllocationProp* properties, CUmemGenericAllocationHa
   if (!physical) return real::cuMemGetAllocationPropertiesFromHandle(properties, handle);
   *properties = physical->properties;
   return CUDA_SUCCESS;
-}
-
-// Calls that give memory an identity outside of this process, or tie other hardware to it. They are made from inside
-// the gate, where all of the memory is there; what they succeed with stays where it is from then on.
-namespace {
-
-CUresult pin_on_success(const Locked& locked, CUresult result, Physical& physical) {
-  if (result != CUDA_SUCCESS || !on(Protection::export_pins)) return result;
-  (void)ledger::pin(locked, physical.region);  // it is all there
-  ledger::changed(locked, physical.region->slot);
-  return result;
-}
-
-bool managed_handle(CUmemGenericAllocationHandle handle) {
-  return gate::active_now() && mappings::find(Locked(ledger::mutex()), handle);
-}
-
-bool managed_address(CUdeviceptr at) {
-  if (!gate::active_now()) return false;
-  const Locked locked(ledger::mutex());
-  const Mapping* mapping = mappings::at(locked, at);
-  return mapping && mapping->physical;
-}
-
-template <class Call>
-CUresult with_handle(CUmemGenericAllocationHandle handle, Call call) {
-  if (!managed_handle(handle)) return call(handle);
-  const gate::Pass inside(nullptr);
-  const Locked locked(ledger::mutex());
-  Physical* physical = mappings::find(locked, handle);
-  if (!physical) return CUDA_ERROR_INVALID_VALUE;
-  // Several handles of the driver's stand for one that was made to be neither exported nor bound.
-  if (physical->region->chunks.size() != 1) return CUDA_ERROR_NOT_SUPPORTED;
-  return pin_on_success(locked, call(physical->region->chunks[0]->handle), *physical);
-}
-
-template <class Call>
-CUresult with_addresses(Range range, Call call) {
-  if (gate::active_now() && allocations::find(range.at)) return CUDA_ERROR_NOT_SUPPORTED;  // memory of cuMemAlloc moves
-  if (!managed_address(range.at)) return call();
-  const gate::Pass inside(nullptr);
-  const Locked locked(ledger::mutex());
-  const CUresult result = call();
-  for (CUdeviceptr here = range.at; here < range.at + range.bytes;) {
-    const Mapping* mapping = mappings::at(locked, here);
-    if (!mapping) break;
-    if (mapping->physical) (void)pin_on_success(locked, result, *mapping->physical);
-    here = mapping->at + mapping->bytes;
-  }
-  return result;
-}
-
-}  // namespace
-
-CUresult export_handle(void* shareable, CUmemGenericAllocationHandle handle, CUmemAllocationHandleType type,
-                       unsigned long long flags) {
-  return with_handle(handle, [&](CUmemGenericAllocationHandle own) {
-    return real::cuMemExportToShareableHandle(shareable, own, type, flags);
-  });
-}
-
-CUresult bind_multicast(CUmemGenericAllocationHandle multicast, std::size_t multicast_offset,
-                        CUmemGenericAllocationHandle handle, std::size_t offset, std::size_t bytes,
-                        unsigned long long flags) {
-  return with_handle(handle, [&](CUmemGenericAllocationHandle own) {
-    return real::cuMulticastBindMem(multicast, multicast_offset, own, offset, bytes, flags);
-  });
-}
-
-CUresult bind_multicast_address(CUmemGenericAllocationHandle multicast, std::size_t multicast_offset, CUdeviceptr at,
-                                std::size_t bytes, unsigned long long flags) {
-  return with_addresses({at, bytes},
-                        [&] { return real::cuMulticastBindAddr(multicast, multicast_offset, at, bytes, flags); });
-}
-
-CUresult handle_for_range(void* handle, CUdeviceptr at, std::size_t bytes, CUmemRangeHandleType type,
-                          unsigned long long flags) {
-  return with_addresses({at, bytes},
-                        [&] { return real::cuMemGetHandleForAddressRange(handle, at, bytes, type, flags); });
 }
 
 }  // namespace lull::program

@@ -11,11 +11,7 @@ CUmemAllocationProp usual_properties(unsigned slot) {
   CUmemAllocationProp properties{};
   properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
   properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, static_cast<int>(slot)};
-  int rdma = 0;
-  if (real::cuDeviceGetAttribute(&rdma, CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,
-                                 properties.location.id) == CUDA_SUCCESS &&
-      rdma)
-    properties.allocFlags.gpuDirectRDMACapable = 1;
+  properties.allocFlags.gpuDirectRDMACapable = rdma_capable(slot);
   return properties;
 }
 
@@ -62,6 +58,13 @@ void unmake_at_home(ledger::Chunk& chunk) {
 }
 
 }  // namespace
+
+bool rdma_capable(unsigned slot) {
+  int capable = 0;
+  return real::cuDeviceGetAttribute(&capable, CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,
+                                    static_cast<CUdevice>(slot)) == CUDA_SUCCESS &&
+         capable;
+}
 
 CUresult map(ledger::Chunk* const* run, unsigned count) {
   const ledger::Region& region = *run[0]->region;

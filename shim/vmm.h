@@ -15,6 +15,8 @@ CUresult map(ledger::Chunk* const* run, unsigned count);
 // Unmaps and releases. Work that touches the chunk must have finished; the driver does not promise to wait.
 void unmap(ledger::Chunk&);
 
+bool rdma_capable(unsigned slot);  // whether memory made as cuMemAlloc's is
+
 // The part of a program's mapping where this chunk lies; the mapping may end before it.
 std::optional<Range> piece_of(const Mapping&, const ledger::Chunk&);
 CUresult map_piece(const Mapping&, const ledger::Chunk&);  // with the access the program has given

@@ -113,7 +113,7 @@ HAZARDS = {
         "NCCL, XLA and PyTorch's expandable segments themselves: on a GPU."),
     13: Hazard(
         "Memory that others share moves away from them",
-        "What is exported is pinned and counted apart; legacy IPC of memory that moves is NOT_SUPPORTED (`shim/program_memory.cpp`, "
+        "What is exported is pinned and counted apart; legacy IPC of memory that moves is NOT_SUPPORTED (`shim/tied_memory.cpp`, "
         "`shim/memory.cpp`).",
         [Check("hazard 13: exported*", "export_pins", "an importer sees what the exporter writes"),
          Check("hazard 13: legacy*", "ipc_refusal", "cuIpcGetMemHandle answers NOT_SUPPORTED")],

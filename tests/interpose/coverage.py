@@ -19,8 +19,8 @@ ROUTES, GATE, CORE, VARIANTS = ("tests/interpose/routes_test.cpp", "tests/interp
                                 "tests/shim/variants_test.cpp")
 OWN, MEMORY = "tests/hazards/own_memory_test.cpp", "tests/hazards/memory_test.cpp"
 POOLS = "tests/hazards/pool_test.cpp"
-COPIES, FREES, NATIVE, MANAGED = ("tests/kinds/copies_test.cpp", "tests/kinds/stream_frees_test.cpp",
-                                 "tests/kinds/native_test.cpp", "tests/kinds/managed_test.cpp")
+COPIES, FREES, NATIVE, MANAGED, IDENTITY = (f"tests/kinds/{kind}_test.cpp" for kind in
+                                            ("copies", "stream_frees", "native", "managed", "identity"))
 
 # Handler, as in hooks.def without its template argument: the cases (file, beginning of the case's name) that show what it does.
 HANDLERS = {
@@ -55,11 +55,12 @@ HANDLERS = {
     "program::handle_for_range": [(VARIANTS, "calls that tie memory")],
     "program::bind_multicast": [(VARIANTS, "calls that tie memory")],
     "program::bind_multicast_address": [(VARIANTS, "calls that tie memory")],
+    "program::set_pointer_attribute": [(IDENTITY, "memory that is made ready")],
     "info::total_mem": [(MEMORY, "hazard 9:")],
     "info::get_info": [(MEMORY, "hazard 9:"), (CORE, "free memory depends on")],
     "info::address_range": [(CORE, "pointer queries answer")],
-    "info::pointer_attribute": [(CORE, "pointer queries answer")],
-    "info::pointer_attributes": [(VARIANTS, "pitched memory moves")],
+    "info::pointer_attribute": [(CORE, "pointer queries answer"), (IDENTITY, "base, size and attributes")],
+    "info::pointer_attributes": [(VARIANTS, "pitched memory moves"), (IDENTITY, "base, size and attributes")],
     "context::create": [(VARIANTS, "memory in a context made by any")],
     "context::create_v3": [(VARIANTS, "memory in a context made by any")],
     "context::create_v4": [(VARIANTS, "memory in a context made by any")],
