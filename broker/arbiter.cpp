@@ -95,7 +95,7 @@ void Arbiter::end_loading(policy::Client& c, Time now) {
 void Arbiter::step(Time now) {
   switches_.observe(table(), now);
   tell_news();
-  state_.gpu.round_trip = switches_.round_trip();
+  state_.gpu.round_trip = switches_.round_trip() ? switches_.round_trip() : 2 * switches_.predicted();
   policy::decide(state_, now, decisions_);
   wake_at_ = policy::never;
   for (const auto& decision : decisions_) apply(decision, now);
@@ -124,6 +124,7 @@ void Arbiter::follow(const policy::Decision& decision, std::size_t i, Time now) 
     switches_.close(now);
     tell_news();
     switches_.begin(seat.who(), take->reason, seat.take_demand_since(now), now);
+    switches_.predict(predict(state_.clients[i]));
   } else if (std::holds_alternative<policy::EndLease>(decision)) {
     switches_.end(seat.who().id, now);
     tell_news();
@@ -133,6 +134,16 @@ void Arbiter::follow(const policy::Decision& decision, std::size_t i, Time now) 
   } else if (std::holds_alternative<policy::LetGo>(decision)) {
     audience_.on_overdue(card_, seat.who(), state_.clients[i].phase.reason);
   }
+}
+
+// By what it lacks and what is free, before anything is given: later, quotas in flight would blur it.
+Time Arbiter::predict(const policy::Client& next) const {
+  if (!speed_) return 0;
+  const Bytes in = next.needed - std::min(next.needed, next.resident);
+  const Bytes given = std::max(next.quota_high, next.resident) - next.resident;
+  const Bytes room = policy::free_now(state_) + given;
+  const Bytes out = in - std::min(in, room);
+  return in == 0 ? 0 : policy::Time{predict_move(*speed_, out, in, state_.gpu.chunk)};
 }
 
 void Arbiter::tell_news() {

@@ -13,6 +13,7 @@
 #include "broker/gauge.h"
 #include "broker/policy.h"
 #include "broker/seat.h"
+#include "broker/speed.h"
 #include "broker/switches.h"
 #include "protocol/result.h"
 
@@ -64,6 +65,8 @@ class Arbiter {
 
   void set_backing(policy::ClientId, policy::Bytes);
   void set_admit(policy::ClientId, std::optional<policy::Bytes>);
+  void set_speed(CardSpeed speed) { speed_ = std::move(speed); }
+  const std::optional<CardSpeed>& speed() const { return speed_; }
   void set_rules(const policy::Rules& rules) { state_.rules = rules; }
   // What the clients hold by their own words, while none of them is moving.
   std::optional<policy::Bytes> quiet_mark() const;
@@ -92,6 +95,7 @@ class Arbiter {
   void follow(const policy::Decision&, std::size_t index, policy::Time now);
   void end_loading(policy::Client&, policy::Time now);
   void tell_news();
+  policy::Time predict(const policy::Client& next) const;  // 0: not known
   bool names_all(const CardUse&) const;
   void recount_foreign();
 
@@ -104,6 +108,7 @@ class Arbiter {
   policy::Decisions decisions_;
   policy::Time wake_at_ = policy::never;
   Switches switches_;
+  std::optional<CardSpeed> speed_;                      // nothing: not measured yet
   policy::Bytes evicted_gone_ = 0, restored_gone_ = 0;  // by clients that have left
 };
 

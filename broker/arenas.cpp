@@ -2,19 +2,14 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/eventfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cerrno>
 #include <string>
 #include <utility>
 
+#include "broker/helper.h"
 #include "protocol/memory.h"
-
-extern char** environ;
 
 namespace lull {
 namespace {
@@ -94,41 +89,18 @@ ArenaMaker::Made ArenaMaker::produce(const ArenaOrder& order) {
 
 bool ArenaMaker::touch(int fd, const ArenaOrder& order) {
   constexpr int there = 3;
-  posix_spawn_file_actions_t actions;
-  if (posix_spawn_file_actions_init(&actions) != 0) return false;
-  (void)posix_spawn_file_actions_adddup2(&actions, fd,
-                                         there);  // fails only for lack of memory; the child then reports it
-  posix_spawnattr_t attributes;
-  (void)posix_spawnattr_init(&attributes);
-  sigset_t none;
-  sigemptyset(&none);
-  (void)posix_spawnattr_setsigmask(&attributes, &none);
-  (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  const auto number = std::to_string(there), size = std::to_string(order.bytes);
-  const auto node = order.node ? std::to_string(*order.node) : std::string();
-  char name[] = "lulld", option[] = "--touch-arena";
-  char* const arguments[] = {name,
-                             option,
-                             const_cast<char*>(number.c_str()),
-                             const_cast<char*>(size.c_str()),
-                             order.node ? const_cast<char*>(node.c_str()) : nullptr,
-                             nullptr};
-  pid_t pid = 0;
-  int status = -1;
+  std::vector<std::string> arguments{"lulld", "--touch-arena", std::to_string(there), std::to_string(order.bytes)};
+  if (order.node) arguments.push_back(std::to_string(*order.node));
   {
     const std::lock_guard guard(mutex_);
-    if (!stop_ && posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, arguments, environ) == 0) child_ = pid;
+    if (!stop_) child_ = start_helper(arguments, fd, there);
   }
-  (void)posix_spawn_file_actions_destroy(&actions);
-  (void)posix_spawnattr_destroy(&attributes);
+  const pid_t pid = child_;
   if (pid == 0) return false;
-  // First only look: until it is reaped its number cannot become somebody else's, and the destructor may kill it.
-  siginfo_t ended{};
-  while (::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
-  }
-  const std::lock_guard guard(mutex_);
+  await_end(pid);
+  const std::lock_guard guard(mutex_);  // the destructor kills what child_ names
   child_ = 0;
-  return ::waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  return reap_helper(pid);
 }
 
 }  // namespace lull

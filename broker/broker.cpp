@@ -19,6 +19,7 @@ using policy::Time;
 constexpr Time tick_every = recheck_ns;
 constexpr unsigned ticks_a_second = 10;
 constexpr std::size_t most_learned = 4096;
+constexpr Time first_measured_after = policy::second;  // clients of an earlier broker come back first
 
 std::vector<std::optional<std::size_t>> nvml_numbers(const std::vector<Card>& cards) {
   std::vector<std::optional<std::size_t>> numbers;
@@ -28,7 +29,8 @@ std::vector<std::optional<std::size_t>> nvml_numbers(const std::vector<Card>& ca
 
 }  // namespace
 
-Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const Nvml* nvml, RuntimeDir run)
+Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const Nvml* nvml, RuntimeDir run,
+               const std::string& state_dir)
     : loop_(loop),
       config_(config),
       run_(std::move(run)),
@@ -37,10 +39,14 @@ Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const 
       control_(loop, events_, [this] { return status(); }),
       requests_(Requests::load(request_notes_)),
       oom_(run_.path + "/oom-scores"),
+      speeds_(state_dir),
+      driver_version_(nvml ? nvml->driver_version() : ""),
+      measuring_(cards.size()),
       gauge_(nvml, nvml_numbers(cards)),
       host_(read_host_memory()) {
   for (const auto& card : cards)
     arbiters_.push_back(std::make_unique<Arbiter>(card, config.rules, static_cast<Audience&>(*this)));
+  load_speeds();
 }
 
 lull::Status Broker::open() {
@@ -57,6 +63,12 @@ lull::Status Broker::open() {
   if (auto s = keep(on_gauge_, loop_.io(gauge_.fd(), EPOLLIN, Urgency::normal, [this](std::uint32_t) { on_gauge(); }));
       !s)
     return s;
+  if (auto s = keep(measure_, loop_.timer(Urgency::report, [this] { measure_cards(); })); !s) return s;
+  if (auto s = keep(on_measured_,
+                    loop_.io(measurer_.fd(), EPOLLIN, Urgency::report, [this](std::uint32_t) { on_measured(); }));
+      !s)
+    return s;
+  measure_.set_time(now_ns() + first_measured_after);
   for (const auto& note : request_notes_) log::notice("{}", note);
   if (requests_.on())
     if (auto s = keep(on_requests_, loop_.io(requests_.poll_fd(), EPOLLIN, Urgency::request,
@@ -111,6 +123,7 @@ lull::Status Broker::on_attach(Client& client, const Attach& attach) {
     return Done{};
   }
   const auto card = static_cast<std::size_t>(at - arbiters_.begin());
+  needs_card(card);
   if (!client.attach(attach.slot, card)) return Error{"attached twice to one GPU or slot"};
   const bool service = client.who().klass != Class::training;
   const auto age = process_age(client.who().pid);  // an old process that comes back after a restart is not starting

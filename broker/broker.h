@@ -18,6 +18,7 @@
 #include "broker/control.h"
 #include "broker/event_log.h"
 #include "broker/gauge.h"
+#include "broker/measure.h"
 #include "broker/oom.h"
 #include "broker/reception.h"
 #include "broker/requests.h"
@@ -26,7 +27,7 @@ namespace lull {
 
 class Broker final : private Host, private Audience {
  public:
-  Broker(Loop&, const Config&, std::vector<Card>, const Nvml*, RuntimeDir);
+  Broker(Loop&, const Config&, std::vector<Card>, const Nvml*, RuntimeDir, const std::string& state_dir);
   lull::Status open();
   void reload(const Config&);
   void announce_restart();  // clients will wait longer for the next broker
@@ -66,6 +67,10 @@ class Broker final : private Host, private Audience {
   void take_out_garbage();
   void note_pressure(policy::Time now);
   void adjust_oom_scores();
+  void load_speeds();    // broker_measure.cpp
+  void measure_cards();  // the next one that is idle and not measured
+  void on_measured();
+  void needs_card(std::size_t card);  // a measurement there has to end
   void on_gauge();
   void ask_gauge();
   policy::Bytes backing_held() const;
@@ -86,6 +91,15 @@ class Broker final : private Host, private Audience {
   Requests requests_;
   OomKeeper oom_;  // used by chores alone
   Chores chores_;
+  struct Measuring {
+    unsigned tries = 0;
+    bool now = false;
+    std::string state;  // for people
+  };
+  SpeedStore speeds_;
+  std::string driver_version_;
+  std::vector<Measuring> measuring_;  // of each card
+  CardMeasurer measurer_;
   ArenaMaker arenas_;
   ArenaNumbers arena_numbers_;
   PressureMemory pressure_;
@@ -95,7 +109,7 @@ class Broker final : private Host, private Audience {
   std::set<TenantKey> proven_;
   std::uint64_t ticks_ = 0;
   bool ticking_ = false;
-  Source tick_, decide_, on_requests_, on_arena_, on_gauge_;
+  Source tick_, decide_, on_requests_, on_arena_, on_gauge_, measure_, on_measured_;
 };
 
 }  // namespace lull

@@ -79,23 +79,28 @@ json Broker::status_of(const Arbiter& arbiter, std::size_t number) const {
   for (std::size_t i = 0; i < table.clients.size(); ++i)
     clients.push_back(json_of_client(table.clients[i], table.seats[i], now));
   const auto* last = arbiter.switches().last();
-  return {{"gpu", number},
-          {"uuid", show_uuid(card.uuid)},
-          {"memory", gpu.capacity},
-          {"total", card.total()},
-          {"foreign", gpu.foreign},
-          {"free", policy::free_now(arbiter.state())},
-          {"headroom", gpu.headroom},
-          {"native_reserve", gpu.native_reserve},
-          {"chunk", gpu.chunk},
-          {"round_trip_ns", gpu.round_trip ? json(gpu.round_trip) : json(nullptr)},
-          {"lease", lease_of(arbiter, now)},
-          {"switches", arbiter.switches().count()},
-          {"preemptions", arbiter.switches().preemptions()},
-          {"evicted_bytes", arbiter.evicted_total()},
-          {"restored_bytes", arbiter.restored_total()},
-          {"last_switch", last ? json_of(*last) : json(nullptr)},
-          {"clients", clients}};
+  const auto& record = arbiter.switches().record();
+  return {
+      {"gpu", number},
+      {"uuid", show_uuid(card.uuid)},
+      {"memory", gpu.capacity},
+      {"total", card.total()},
+      {"foreign", gpu.foreign},
+      {"free", policy::free_now(arbiter.state())},
+      {"headroom", gpu.headroom},
+      {"native_reserve", gpu.native_reserve},
+      {"chunk", gpu.chunk},
+      {"round_trip_ns", gpu.round_trip ? json(gpu.round_trip) : json(nullptr)},
+      {"speed", arbiter.speed() ? json_of(*arbiter.speed()) : json(nullptr)},
+      {"measured", measuring_[number].state},
+      {"prediction", {{"switches", record.switches}, {"predicted_ns", record.predicted}, {"moved_ns", record.moved}}},
+      {"lease", lease_of(arbiter, now)},
+      {"switches", arbiter.switches().count()},
+      {"preemptions", arbiter.switches().preemptions()},
+      {"evicted_bytes", arbiter.evicted_total()},
+      {"restored_bytes", arbiter.restored_total()},
+      {"last_switch", last ? json_of(*last) : json(nullptr)},
+      {"clients", clients}};
 }
 
 json Broker::status() const {

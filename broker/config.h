@@ -33,6 +33,7 @@ struct Config {
   std::optional<policy::Bytes> host_memory_per_uid;    // nothing: all of host_memory
   policy::Time backing_linger = 60 * policy::second;   // time without need after which host memory goes back
   bool reserved_pages = false;  // of host memory: huge pages that are set aside, if there are any
+  bool measure = true;          // cards, when they are idle
   std::uint64_t clients_per_uid = 64;
   policy::Rules rules;
   CardSizes sizes;  // of cards without an entry of their own

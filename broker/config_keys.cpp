@@ -35,6 +35,14 @@ constexpr Key<Config> top_keys[] = {
      "`\"reserved\"`: host memory is taken from the huge pages that are set aside (`vm.nr_hugepages`), as long as "
      "there "
      "are any; `\"transparent\"`: the kernel's own, where it gives them."},
+    {"measure",
+     [](Config& c) -> Field {
+       return EitherField{&c.measure, "never", "when-idle"};
+     },
+     0, 0, nullptr,
+     "`\"when-idle\"`: the link and the calls of each card are measured once, by a helper process that has a context "
+     "and "
+     "little memory on it for a second or two; `\"never\"`: not. Needs `lulld --state-dir`."},
 };
 constexpr Key<Config> limit_keys[] = {
     {"clients_per_uid", FIELD(CountField, clients_per_uid), 1, 4096, nullptr,

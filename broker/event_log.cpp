@@ -36,6 +36,8 @@ json json_of(const Switch& s) {
           {"preemption", s.preemption()},
           {"evicted_bytes", s.evicted_bytes},
           {"restored_bytes", s.restored_bytes},
+          {"predicted_ns", time_or_null(s.predicted)},
+          {"moved_ns", time_or_null(s.moved())},
           {"phases",
            {{"seen", time_or_null(s.seen)},
             {"closed", time_or_null(s.closed)},

@@ -11,6 +11,7 @@
 #include "broker/cards.h"
 #include "broker/config.h"
 #include "broker/log.h"
+#include "broker/measure.h"
 #include "broker/scheduling.h"
 #include "broker/units.h"
 
@@ -21,7 +22,7 @@ namespace {
 constexpr const char* usual_config = "/etc/lull/lull.toml";
 
 struct Options {
-  std::string config, runtime_dir = "/run/lull";
+  std::string config, runtime_dir = "/run/lull", state_dir;
   bool check_config = false, describe_config = false;
 };
 
@@ -91,7 +92,7 @@ int run(const Options& options, const Config& config) {
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&blocked, signal);
   (void)::pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
   raise_descriptor_limit();
-  Broker broker(*loop, config, found, nvml.get(), std::move(runtime_dir));
+  Broker broker(*loop, config, found, nvml.get(), std::move(runtime_dir), options.state_dir);
   const auto priority = raise_priority();  // after the threads: they stay ordinary
   const bool locked = lock_memory();
   for (const auto& card : found)
@@ -110,18 +111,25 @@ int run(const Options& options, const Config& config) {
 int main(int argc, char** argv) {
   Options options;
   std::vector<std::uint64_t> touch;
+  std::vector<std::string> measure;
+  if (const char* named = std::getenv("STATE_DIRECTORY")) options.state_dir = named;  // by the service manager
   CLI::App app("lulld, the broker: shares an NVIDIA GPU between requests and training");
   app.add_option("--config", options.config,
                  fmt::format("configuration file (default: {} if it exists)", usual_config));
   app.add_option("--runtime-dir", options.runtime_dir, "directory of the sockets")->capture_default_str();
+  app.add_option(
+      "--state-dir", options.state_dir,
+      "directory for what is measured of each card (default: STATE_DIRECTORY; without one nothing is measured)");
   app.add_flag("--check-config", options.check_config, "read the configuration, say what is wrong with it, and end");
   app.add_flag("--describe-config", options.describe_config, "print every key with its default and meaning, and end");
   app.add_option("--touch-arena", touch)->expected(2, 3)->group("");  // for its own child processes (arenas.h)
+  app.add_option("--measure-card", measure)->expected(2)->group("");  // likewise (measure.h)
   app.set_version_flag("--version", "lulld " LULL_VERSION);
   CLI11_PARSE(app, argc, argv);
   if (touch.size() >= 2)
     return touch_arena(static_cast<int>(touch[0]), touch[1],
                        touch.size() == 3 ? std::optional(static_cast<unsigned>(touch[2])) : std::nullopt);
+  if (measure.size() == 2) return measure_card(measure[0], std::atoi(measure[1].c_str()));
   if (options.describe_config) return std::fputs(config_markdown().c_str(), stdout) < 0 ? 1 : 0;
   const auto config = read_config(options);
   if (const auto* problem = std::get_if<ConfigProblem>(&config)) return fail(problem->text);

@@ -28,6 +28,11 @@ bool Switch::preemption() const {
   return std::any_of(from.begin(), from.end(), [this](const Who& w) { return w.klass < to.klass; });
 }
 
+policy::Time Switch::moved() const {
+  const Time end = std::max(evicted, restored), begin = std::max(drained, closed);
+  return restored && end > begin && begin ? end - begin : 0;
+}
+
 Switch* Switches::present() { return history_.empty() || history_.back().ended ? nullptr : &history_.back(); }
 
 void Switches::begin(const Who& to, Reason reason, Time seen, Time now) {
@@ -43,6 +48,11 @@ void Switches::begin(const Who& to, Reason reason, Time seen, Time now) {
   // A packet may close gates a little before it is known to need the lease; what was closed earlier was closed for
   // others.
   closed_after_ = std::max(seen, now - std::min(now, policy::second));
+}
+
+void Switches::predict(Time moving) {
+  if (auto* s = present()) s->predicted = moving;
+  if (moving != 0) predicted_ = moving;
 }
 
 void Switches::close(Time now) {
@@ -115,6 +125,11 @@ const Switch* Switches::news() {
 
 // The two ways of one hand-over: to a higher class, and back to where it came from.
 void Switches::measure(const Switch& s) {
+  if (s.predicted != 0 && s.moved() != 0) {
+    ++record_.switches;
+    record_.predicted += s.predicted;
+    record_.moved += s.moved();
+  }
   if (s.closed == 0 || s.first_kernel == 0) return;
   const Time took = std::max({s.opened, s.restored, s.evicted, s.closed}) - s.closed;
   (s.preemption() ? there_ : back_) = took;

@@ -21,8 +21,11 @@ struct Switch {
   Reason reason = Reason::none;
   policy::Bytes evicted_bytes = 0, restored_bytes = 0;
   policy::Time seen = 0, closed = 0, drained = 0, evicted = 0, restored = 0, opened = 0, first_kernel = 0, ended = 0;
-  bool told = false;  // handed out already
+  policy::Time predicted = 0;  // of moving memory, by what was measured of the card; 0: unknown, or nothing to move
+  bool told = false;           // handed out already
 
+  // From the end of draining until all memory is where it has to be; 0: nothing has moved, or it is not over.
+  policy::Time moved() const;
   bool preemption() const;  // took the card from somebody of a lower class
 };
 
@@ -41,6 +44,16 @@ class Switches {
   void close(policy::Time now);                                            // whoever has it
   void settle(const Table&);                     // after the decisions that began it are applied
   void observe(const Table&, policy::Time now);  // after the pages were read
+
+  void predict(policy::Time moving);                     // of the one that has just begun
+  policy::Time predicted() const { return predicted_; }  // the last that was not 0
+
+  // Prediction against reality, of all switches that had both.
+  struct Record {
+    std::uint64_t switches = 0;
+    policy::Time predicted = 0, moved = 0;  // in all
+  };
+  const Record& record() const { return record_; }
 
   // The present switch, once, when its first kernel has run or it has ended without.
   const Switch* news();
@@ -64,6 +77,8 @@ class Switches {
   policy::Bytes restored_before_ = 0;
   std::uint64_t submissions_before_ = 0;
   std::uint64_t count_ = 0, preemptions_ = 0;
+  policy::Time predicted_ = 0;
+  Record record_;
   policy::Time there_ = 0, back_ = 0;  // how long the last switches to a higher class and back took
 };
 

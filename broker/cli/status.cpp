@@ -1,6 +1,7 @@
 // broker/cli/status.cpp: lull status: one screen of what the broker knows.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "broker/cli/cli.h"
@@ -66,6 +67,21 @@ void print_clients(const json& clients) {
                time(number(c, "paused_ns")), text(c, "sentence"));
 }
 
+std::string rate(std::uint64_t n) { return fmt::format("{:.1f}GB/s", static_cast<double>(n) / 1e9); }
+
+void print_speed(const json& gpu) {
+  const auto& s = part(gpu, "speed");
+  if (s.empty()) return fmt::print("link {}\n", text(gpu, "measured"));
+  fmt::print("link out {} in {}, both at once {} and {}, full speed from {}", rate(number(s, "to_host")),
+             rate(number(s, "to_device")), rate(number(s, "to_host_both")), rate(number(s, "to_device_both")),
+             number(s, "knee") < 1u << 20 ? fmt::format("{}KiB", number(s, "knee") >> 10) : bytes(number(s, "knee")));
+  const auto& p = part(gpu, "prediction");
+  if (const auto moved = number(p, "moved_ns"))
+    fmt::print("; {} switches took {:.2f} of what was predicted", number(p, "switches"),
+               static_cast<double>(moved) / static_cast<double>(std::max<std::uint64_t>(number(p, "predicted_ns"), 1)));
+  fmt::print("\n");
+}
+
 void print_gpu(const json& gpu) {
   fmt::print("\ngpu {}  {}  {}  free {}  other programs {}\n", number(gpu, "gpu"), text(gpu, "uuid"),
              bytes(number(gpu, "memory")), bytes(number(gpu, "free")), bytes(number(gpu, "foreign")));
@@ -77,6 +93,7 @@ void print_gpu(const json& gpu) {
                time(number(lease, "since_ns")), text(lease, "sentence"));
   fmt::print("    switches {}  preemptions {}  moved out {} in {}\n", number(gpu, "switches"),
              number(gpu, "preemptions"), bytes(number(gpu, "evicted_bytes")), bytes(number(gpu, "restored_bytes")));
+  print_speed(gpu);
   print_last_switch(part(gpu, "last_switch"));
   print_clients(part(gpu, "clients"));
 }

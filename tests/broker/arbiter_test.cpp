@@ -162,6 +162,39 @@ TEST_CASE("a request takes the card from a trainer, and the trainer gets it back
   CHECK(rig.arbiter.evicted_total() == rig.trainer.said().evicted_bytes + rig.service.said().evicted_bytes);
 }
 
+TEST_CASE("what was measured of the card predicts a switch, and is compared with what it took") {
+  constexpr std::uint64_t rate = 1'000'000'000;
+  const CardSpeed speed{rate, rate, rate, rate, mib, {}, 0};
+  Rig rig;
+  rig.settle_in();
+  const Bytes free = policy::free_now(rig.arbiter.state());
+  REQUIRE(free < 600 * mib);
+  CHECK(rig.arbiter.state().gpu.round_trip == 0);
+  rig.arbiter.set_speed(speed);
+  rig.request();
+  CHECK(rig.arbiter.switches().last()->predicted == predict_move(speed, 600 * mib - free, 600 * mib, 16 * mib));
+  rig.turn();
+  CHECK(rig.arbiter.state().gpu.round_trip == 2 * rig.arbiter.switches().last()->predicted);  // until one is timed
+  REQUIRE(rig.until([&] { return !rig.heard.switches.empty() && rig.heard.switches.back().to.id == 2; }));
+  const auto there = rig.heard.switches.back();
+  CHECK(there.moved() > 0);
+  const auto& record = rig.arbiter.switches().record();
+  CHECK(record.switches == 1);
+  CHECK(record.predicted == there.predicted);
+  CHECK(record.moved == there.moved());
+  CHECK(json_of(there)["predicted_ns"] == there.predicted);
+  CHECK(json_of(there)["moved_ns"] == there.moved());
+}
+
+TEST_CASE("without a measurement nothing is predicted") {
+  Rig rig;
+  rig.settle_in();
+  rig.request();
+  REQUIRE(rig.until([&] { return !rig.heard.switches.empty() && rig.heard.switches.back().to.id == 2; }));
+  CHECK(rig.heard.switches.back().predicted == 0);
+  CHECK(rig.arbiter.switches().record().switches == 0);
+}
+
 TEST_CASE("at no moment do the charges exceed the card") {
   Rig rig;
   rig.settle_in();

@@ -128,13 +128,13 @@ class Broker(Process):
             return None
 
 
-def start_broker(stage, config):
+def start_broker(stage, config, *options):
     """A broker of the stage, ready; a second one takes the place of one that has ended."""
     config_path = stage.path("lull.toml")
     with open(config_path, "w", encoding="utf-8") as file:
         file.write(config)
     os.makedirs(stage.runtime_dir, exist_ok=True)
-    argv = [stage.build.lulld, "--runtime-dir", stage.runtime_dir, "--config", config_path]
+    argv = [stage.build.lulld, "--runtime-dir", stage.runtime_dir, "--config", config_path, *options]
     broker = stage.spawn("lulld", argv, kind=Broker)
     broker.control_path = os.path.join(stage.runtime_dir, "control")
     return broker.wait_ready()

@@ -44,8 +44,8 @@ class SystemTest(unittest.TestCase):
 
     # The usual cast.
 
-    def start_broker(self, config=None):
-        self.broker = start_broker(self.stage, config or self.config)
+    def start_broker(self, config=None, *options):
+        self.broker = start_broker(self.stage, config or self.config, *options)
         return self.broker
 
     def start_trainer(self, *options, **more):
