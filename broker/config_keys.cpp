@@ -52,8 +52,9 @@ constexpr Key<Config> limit_keys[] = {
 };
 constexpr Key<Config> policy_keys[] = {
     {"linger_min", FIELD(TimeField, rules.linger_min), 0, day, nullptr,
-     "After a request the card stays with its service for the measured time of a switch there and back, but at least "
-     "this long."},
+     "After a request the card stays with its service for as long as pays by the gaps between its requests (until they "
+     "are "
+     "known: the time of a switch there and back), but at least this long."},
     {"linger_max", FIELD(TimeField, rules.linger_max), 0, day, nullptr, "... and at most this long."},
     {"keep_alive", FIELD(OptionalTimeField, rules.keep_alive), 0, never, "by `linger_min` and `linger_max`",
      "Fixed time the card stays with a service after a request; `\"0\"`: none, `\"never\"`: never given back by "

@@ -10,6 +10,7 @@
 //   victims   clients whose gate is closed and whose quota is lowered, only by what the holder lacks (the deficit)
 //   filler    the one client whose quota is above what it has resident; there is at most one
 #pragma once
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -31,7 +32,7 @@ inline constexpr Time never = ~Time{0};
 
 // From the configuration; the defaults stand here and nowhere else.
 struct Rules {
-  Time linger_min = 1 * second, linger_max = 30 * second;  // within them: the measured round trip of a switch
+  Time linger_min = 1 * second, linger_max = 30 * second;  // within them: best_linger()
   std::optional<Time> keep_alive;                          // overrides the linger; 0: give back at once; never: keep
   Time unproven_close = 20 * ms;     // the longest an arrival that may be nothing keeps a gate closed
   Time min_hold = 10 * second;       // against anything but requests
@@ -46,6 +47,15 @@ struct Rules {
   Bytes growth_headroom = 256ull << 20;  // quota above what is needed, where the card has it to spare
   std::uint32_t armed_drain_limit_us = 2000;
 };
+
+// How long a service has been left alone between requests, lately.
+struct Gaps {
+  std::array<float, 8> weight{};  // of gaps up to 1, 2, 4 ... 64 s, and of longer ones; newer ones weigh more
+};
+void note_gap(Gaps&, Time gap);
+// How long to keep the card after a request, between `least` and `most`: what costs least by these gaps, where giving
+// it back and fetching it again takes `round_trip`.
+Time best_linger(const Gaps&, Time round_trip, Time least, Time most);
 
 // One client on one GPU: what was sent to it, what it answered (parsed), and what is known of its requests.
 struct Client {
@@ -74,6 +84,7 @@ struct Client {
   std::uint32_t waiting = 0;  // requests in flight
   Time last_arrival = 0, last_request_activity = 0;
   bool proven = false;  // an arrival of this kind has led to GPU work before
+  Gaps gaps;
   // Life.
   Time connected = 0;
   bool loading = false;  // a service that has not yet listened, answered, or been quiet; the arbiter clears it

@@ -87,7 +87,7 @@ bool service_demands(Work& w, const Item& i) {
 
 Time linger(const Work& w, const Client& c) {
   if (c.loading) return w.rules.loading_linger;
-  return w.rules.keep_alive.value_or(std::clamp(w.gpu.round_trip, w.rules.linger_min, w.rules.linger_max));
+  return w.rules.keep_alive.value_or(best_linger(c.gaps, w.gpu.round_trip, w.rules.linger_min, w.rules.linger_max));
 }
 
 bool loads_too_long(Work& w, const Item& i) {

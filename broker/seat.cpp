@@ -56,7 +56,10 @@ void Seat::read_demand(policy::Client& c, const UpWords& before, Time now) {
   if (up_.wants != before.wants && c.gate.state != GateState::open && !c.wants) {
     c.wants = true;
     c.wants_since = now;
-    if (c.waiting == 0 && now - std::min(now, last_demand_) > demand_gap) demand_since_ = now;
+    if (c.waiting == 0 && now - std::min(now, last_demand_) > demand_gap) {
+      demand_since_ = now;
+      note_gap(c, now);
+    }
     last_demand_ = now;
   }
   if (c.wants && c.gate.state == GateState::open && c.seen_gate == c.gate) {
@@ -116,11 +119,17 @@ void Seat::send_admit(std::optional<policy::Bytes> limit) {
   down_->admit(slot_, limit);
 }
 
+// Since its last work on the GPU (probes come in between); a service that has not worked yet has had no gap.
+void Seat::note_gap(policy::Client& c, Time now) {
+  if (c.last_submission != 0 && c.last_submission < now) policy::note_gap(c.gaps, now - c.last_submission);
+}
+
 bool Seat::arrived(policy::Client& c, Time at) {
   const bool fresh = c.waiting == 0 && !c.wants;
   c.last_arrival = std::max(c.last_arrival, at);
   if (unproven_arrival_ == 0) unproven_arrival_ = at;
   if (fresh) demand_since_ = at;
+  if (fresh && c.proven) note_gap(c, at);
   last_demand_ = at;
   return fresh;
 }

@@ -64,6 +64,7 @@ class Seat {
   void read_demand(policy::Client&, const UpWords& before, policy::Time now);
   void read_progress(policy::Client&, const policy::Rules&, const UpWords& before, policy::Time now);
   void send_quota(const policy::Client&);
+  static void note_gap(policy::Client&, policy::Time now);
 
   struct Sent {
     std::uint64_t word;  // quota_plus_1 as it stands in the page

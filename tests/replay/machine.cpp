@@ -199,6 +199,8 @@ void Machine::arrive(const Request& r) {
 void Machine::begin_stage(std::size_t request, std::size_t stage) {
   const Stage& s = trace_.requests[request].stages[stage];
   Client& c = client(s.tenant);
+  const bool idle = programs_[s.tenant].jobs.empty() && c.last_submission != 0 && c.last_submission < now_;
+  if (idle) policy::note_gap(c.gaps, now_ - c.last_submission);
   if (c.klass != Class::interactive) {  // a notebook has no port
     ++c.waiting;
     c.last_arrival = c.last_request_activity = now_;
