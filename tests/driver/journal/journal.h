@@ -9,6 +9,7 @@
 // are then (end_ns - start_ns) / scale, while all times stay comparable with each other and with the machine's clock.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,6 +46,11 @@ static_assert(sizeof(Record) == 64);
 
 // All records of the file, by start_ns. Empty if there is no such file; `problem` (if given) then says why.
 std::vector<Record> read_journal(const std::string& path, std::string* problem = nullptr);
+
+// The same one by one, as they lie in the file: each thread's in its order, the threads' in none. For journals of more
+// records than memory should hold. False: no journal.
+bool visit_journal(const std::string& path, const std::function<void(const Record&)>& visit,
+                   std::string* problem = nullptr);
 
 std::string_view function_name(std::uint16_t function);  // "cuMemAlloc_v2"; empty if unknown
 std::uint16_t function_number(std::string_view name);    // 0xffff if unknown

@@ -19,55 +19,70 @@ constexpr auto names = std::to_array<std::string_view>({
 #undef NAME
 });
 
-std::vector<std::byte> read_file(const std::string& path, std::string& problem) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  struct stat status {};
-  if (fd < 0 || ::fstat(fd, &status) != 0) {
-    problem = "cannot open the journal " + path + ": " + std::strerror(errno);
-    if (fd >= 0) (void)::close(fd);
-    return {};
-  }
-  std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size));
+std::string cannot_open(const std::string& path) {
+  return "cannot open the journal " + path + ": " + std::strerror(errno);
+}
+
+// As much as there is of what was asked for.
+std::size_t read_at(int fd, std::uint64_t offset, void* to, std::size_t bytes) {
   std::size_t got = 0;
-  for (ssize_t n = 1; n > 0 && got < bytes.size(); got += static_cast<std::size_t>(std::max<ssize_t>(n, 0))) {
-    n = ::pread(fd, bytes.data() + got, bytes.size() - got, static_cast<off_t>(got));
+  for (ssize_t n = 1; n > 0 && got < bytes; got += static_cast<std::size_t>(std::max<ssize_t>(n, 0)))
+    n = ::pread(fd, static_cast<std::byte*>(to) + got, bytes - got, static_cast<off_t>(offset + got));
+  return got;
+}
+
+// False: no journal.
+bool read_head(int fd, JournalHead& head) {
+  return read_at(fd, 0, &head, sizeof head) == sizeof head &&
+         head.magic.load(std::memory_order_relaxed) == journal_magic;
+}
+
+void visit_blocks(int fd, const std::function<void(const Record&)>& visit) {
+  std::vector<Record> block(journal_block_records);
+  for (std::uint64_t at = journal_head_bytes;; at += journal_block_bytes) {
+    const std::size_t records = read_at(fd, at, block.data(), journal_block_bytes) / sizeof(Record);
+    for (std::size_t i = 0; i < records; ++i)
+      if (block[i].kind != Kind::none) visit(block[i]);
+    if (records < journal_block_records) return;
   }
-  (void)::close(fd);
-  bytes.resize(got);
-  return bytes;
 }
 
 }  // namespace
 
-std::vector<Record> read_journal(const std::string& path, std::string* problem) {
-  std::string why;
-  const auto bytes = read_file(path, why);
-  std::uint64_t magic = 0;
-  if (bytes.size() >= journal_head_bytes) std::memcpy(&magic, bytes.data(), sizeof magic);
-  if (why.empty() && magic != journal_magic) why = path + " is no journal of the simulated GPU";
-  if (problem) *problem = why;
-  std::vector<Record> records;
-  if (!why.empty()) return records;
-  for (std::size_t at = journal_head_bytes; at + sizeof(Record) <= bytes.size(); at += sizeof(Record)) {
-    Record record;
-    std::memcpy(&record, bytes.data() + at, sizeof record);
-    if (record.kind != Kind::none) records.push_back(record);
+bool visit_journal(const std::string& path, const std::function<void(const Record&)>& visit, std::string* problem) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    if (problem) *problem = cannot_open(path);
+    return false;
   }
+  JournalHead head{};
+  const bool right = read_head(fd, head);
+  if (problem) *problem = right ? "" : path + " is no journal of the simulated GPU";
+  if (right) visit_blocks(fd, visit);
+  (void)::close(fd);
+  return right;
+}
+
+std::vector<Record> read_journal(const std::string& path, std::string* problem) {
+  std::vector<Record> records;
+  (void)visit_journal(
+      path, [&](const Record& record) { records.push_back(record); }, problem);
   std::stable_sort(records.begin(), records.end(),
                    [](const Record& a, const Record& b) { return a.start_ns < b.start_ns; });
   return records;
 }
 
 JournalHeading read_journal_heading(const std::string& path) {
-  std::string why;
-  const auto bytes = read_file(path, why);
   JournalHeading heading;
-  if (bytes.size() < journal_head_bytes) return heading;
-  const auto* head = reinterpret_cast<const JournalHead*>(bytes.data());
-  if (head->magic.load(std::memory_order_relaxed) != journal_magic) return heading;
-  const double scale = std::bit_cast<double>(head->time_scale.load(std::memory_order_relaxed));
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return heading;
+  JournalHead head{};
+  const bool right = read_head(fd, head);
+  (void)::close(fd);
+  if (!right) return heading;
+  const double scale = std::bit_cast<double>(head.time_scale.load(std::memory_order_relaxed));
   if (scale >= 1) heading.time_scale = scale;
-  heading.card.assign(head->card, ::strnlen(head->card, sizeof head->card));
+  heading.card.assign(head.card, ::strnlen(head.card, sizeof head.card));
   return heading;
 }
 
