@@ -1,6 +1,5 @@
 // Hazards 1, 2, 10, 16, 18 and 19: what passes the gate, what does not, and what is not there meanwhile.
 #include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -53,39 +52,6 @@ std::uint64_t now_ns() {
 }
 
 }  // namespace
-
-TEST_CASE("hazard 1: no launch of 64 threads meets memory that is leaving") {
-  // Eight threads a stream, and a queue of two (hazards.py): most threads are inside the driver when the gate closes.
-  constexpr unsigned threads = 64, cycles = 60;
-  constexpr std::size_t share = 512 << 10;
-  broker().give_backing(64 * mib);
-  const CUdeviceptr memory = allocate(threads * share);
-  std::vector<CUstream> streams(8);
-  for (CUstream& stream : streams) stream = make_stream();
-  std::atomic<bool> stop{false};
-  std::atomic<std::uint64_t> launches{0};
-  std::vector<std::unique_ptr<Worker>> workers;
-  for (unsigned i = 0; i < threads; ++i)
-    workers.push_back(std::make_unique<Worker>([&, i] {
-      const CUstream stream = streams[i % 8];
-      while (!stop) {
-        demand(cuMemsetD32Async(memory + i * share, i, share / 4, stream) == CUDA_SUCCESS,
-               "every launch finds its memory");
-        if (++launches % 4 == 0) ::usleep(1000);  // or the scheduler would be what is tested
-      }
-      demand(cuStreamSynchronize(stream) == CUDA_SUCCESS, "every launch finds its memory");
-    }));
-  for (unsigned cycle = 0; cycle < cycles; ++cycle) {
-    const std::uint64_t before = launches;
-    demand(comes_true([&] { return launches > before; }), "launches go on when the gate is open");
-    demand(broker().evict_to(0), "the memory leaves");
-    demand(broker().restore(), "the memory comes back");
-  }
-  stop = true;
-  for (auto& worker : workers) demand(comes_true([&] { return worker->done(); }), "every thread comes to its end");
-  demand(cuCtxSynchronize() == CUDA_SUCCESS, "every launch finds its memory");
-  OK(cuMemFree_v2(memory));
-}
 
 TEST_CASE("hazard 1: a launch that is inside the driver when the gate closes is waited for") {
   broker().give_backing(16 * mib);
