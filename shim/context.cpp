@@ -21,6 +21,7 @@ CUcontext primary_of(CUdevice device) {
   CUcontext context = nullptr;
   unsigned flags = 0;
   int alive = 0;
+  const SignalsBlocked together;  // or a reference too many would stay
   if (real::cuDevicePrimaryCtxGetState(device, &flags, &alive) != CUDA_SUCCESS || !alive) return nullptr;
   if (real::cuDevicePrimaryCtxRetain(&context, device) != CUDA_SUCCESS) return nullptr;
   (void)real::cuDevicePrimaryCtxRelease_v2(device);  // only its handle was wanted

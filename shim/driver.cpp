@@ -5,6 +5,7 @@
 #include "shim/dl.h"
 #include "shim/observe.h"
 #include "shim/real.h"
+#include "shim/signals.h"
 
 // Arrays made by exports.S, one entry per row in the order of hooks.def.
 #pragma GCC visibility push(hidden)
@@ -35,6 +36,7 @@ void forget_own_error() { (void)::dlerror(); }
 
 void* driver(Load load) {
   if (void* handle = driver_handle.load(std::memory_order_acquire)) return handle;
+  const SignalsBlocked together;  // the loader has locks of its own
   void* handle = next::dlopen(driver_soname, RTLD_LAZY | RTLD_NOLOAD);
   if (!handle && load == Load::yes) handle = next::dlopen(driver_soname, RTLD_LAZY);
   if (!handle) {
@@ -51,6 +53,7 @@ void* driver_address(unsigned row, Load load) {
   if (known != lull_first + row * stub_bytes) return observe::behind(row, known);
   void* handle = driver(load);
   if (!handle) return nullptr;  // asked again next time: the program may yet load a driver
+  const SignalsBlocked together;
   void* address = next::dlsym(handle, row_at(row).symbol);
   if (!address) forget_own_error();
   lull_real[row].store(address ? observe::entry(row, address) : missing, std::memory_order_release);

@@ -31,20 +31,25 @@ class Engine {
   CUevent done_[depth] = {};
 };
 
-// Makes a context current for the calling thread and gives back the one before.
+// Makes a context current for the calling thread and gives back the one before. Where it is current already nothing is
+// done: that is the usual case, and a program that leaves by a signal's handler finds its contexts as they were.
 class Current {
  public:
-  explicit Current(CUcontext context) : pushed_(real::cuCtxPushCurrent_v2(context) == CUDA_SUCCESS) {}
+  explicit Current(CUcontext context) {
+    CUcontext before = nullptr;
+    is_ = real::cuCtxGetCurrent(&before) == CUDA_SUCCESS && before && before == context;
+    if (!is_) is_ = pushed_ = real::cuCtxPushCurrent_v2(context) == CUDA_SUCCESS;
+  }
   ~Current() {
     CUcontext context;
     if (pushed_) (void)real::cuCtxPopCurrent_v2(&context);
   }
   Current(const Current&) = delete;
   Current& operator=(const Current&) = delete;
-  explicit operator bool() const { return pushed_; }
+  explicit operator bool() const { return is_; }
 
  private:
-  bool pushed_;
+  bool is_ = false, pushed_ = false;
 };
 
 }  // namespace lull

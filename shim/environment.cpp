@@ -13,6 +13,7 @@
 
 #include "shim/gate.h"
 #include "shim/log.h"
+#include "shim/signals.h"
 
 // Weak: only glibc has it. With another C library there is no driver to manage, and types differ.
 extern "C" [[gnu::weak]] const char* gnu_get_libc_version();
@@ -140,6 +141,7 @@ const Environment& environment() {
   if (read_state.load(std::memory_order_acquire) == 2) [[likely]]
     return the_environment;
   static const Environment nothing;
+  const SignalsBlocked together;
   int unread = 0;
   if (!read_state.compare_exchange_strong(unread, 1)) {
     // Another thread reads right now: a few microseconds. After a fork in that moment, nobody would ever finish it.

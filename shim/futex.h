@@ -27,11 +27,13 @@ inline Woken wait(const std::atomic<std::uint32_t>& word, std::uint32_t value, s
   return error == EINTR ? Woken::signal : Woken::timeout;
 }
 
-inline void wake_all(const std::atomic<std::uint32_t>& word, Scope scope) {
+inline void wake(const std::atomic<std::uint32_t>& word, int waiters, Scope scope) {
   const int operation = FUTEX_WAKE | (scope == Scope::process ? FUTEX_PRIVATE_FLAG : 0);
   const int saved = errno;
-  (void)::syscall(SYS_futex, &word, operation, 0x7fffffff, nullptr, nullptr, 0);
+  (void)::syscall(SYS_futex, &word, operation, waiters, nullptr, nullptr, 0);
   errno = saved;
 }
+inline void wake_all(const std::atomic<std::uint32_t>& word, Scope scope) { wake(word, 0x7fffffff, scope); }
+inline void wake_one(const std::atomic<std::uint32_t>& word, Scope scope) { wake(word, 1, scope); }
 
 }  // namespace lull::futex

@@ -10,6 +10,7 @@
 #include "shim/futex.h"
 #include "shim/gil.h"
 #include "shim/handlers.h"
+#include "shim/leaving.h"
 #include "shim/log.h"
 #include "shim/process.h"
 #include "shim/protection.h"
@@ -27,6 +28,7 @@ std::atomic<std::uint32_t>* writable_word = nullptr;
 Entry* entries = nullptr;
 std::atomic<unsigned> entry_count{0};
 std::atomic<bool> abandoned{false};
+std::atomic<std::uint64_t> late{0};
 
 std::int32_t thread_id() { return static_cast<std::int32_t>(::syscall(SYS_gettid)); }
 
@@ -76,6 +78,13 @@ struct Closed {
 
 Closed closing_of(unsigned slot) {
   return {process::session(), slot, process::down().gpu[slot].gate.load(std::memory_order_acquire)};
+}
+
+// True: this thread is leaving, has waited long enough, and nothing is being taken away. It is marked as inside.
+bool pass_late() {
+  if (!on(Protection::brief_end) || leaving::patient()) return false;
+  late.fetch_add(1, std::memory_order_seq_cst);
+  return (private_word->load(std::memory_order_seq_cst) & hold) == 0;
 }
 
 }  // namespace
@@ -134,6 +143,8 @@ bool all_outside() {
   return true;
 }
 
+std::uint64_t late_passes() { return late.load(std::memory_order_seq_cst); }
+
 std::uint64_t submissions() {
   std::uint64_t sum = 0;
   const unsigned count = entry_count.load(std::memory_order_acquire);
@@ -146,15 +157,17 @@ Entry* Pass::first_entry() {
   if (!active_now() && !process::activate()) return nullptr;
   process::note_current_context();
   Entry* const mine = find_entry(thread_id());
-  if (mine)
+  if (mine) {
     my_entry = mine;
-  else
+    leaving::watch_thread();
+  } else {
     declare_unmanaged("more threads than there are entry words");
+  }
   return mine;
 }
 
 void Pass::wait(CUstream stream, std::uintptr_t here) {
-  bool told = false, met_closed_gate = false, signalled = false;
+  bool told = false, met_closed_gate = false, signalled = false, leaves = false;
   Closed told_of{};  // the closing the broker was told of
   GilRelease gil;    // gives the interpreter's lock up while this thread waits, if it holds it
   for (;;) {
@@ -165,6 +178,7 @@ void Pass::wait(CUstream stream, std::uintptr_t here) {
     if (seen == 0) break;                                                      // a forked child
     if (!slot && !(seen & hold)) break;
     if (slot && !(seen & hold) && timed::may_pass(*slot, closing_of(*slot).word)) break;
+    if (slot && leaves && !(seen & hold) && pass_late()) break;
     if (capture::capturing(stream)) return;  // executes nothing; blocking inside a capture would break the program
     entry_->inside.store(outer_, std::memory_order_release);
     // Again for each closing: a thread held back by missing memory may then meet a closed gate, or meet another one.
@@ -173,6 +187,10 @@ void Pass::wait(CUstream stream, std::uintptr_t here) {
     if (slot) met_closed_gate = true;
     if (slot) told_of = closing;
     told = true;
+    if (slot && !leaves && leaving::now()) {
+      process::tell_leaving(*slot);
+      leaves = true;
+    }
     if (slot && signalled) {  // perhaps a moment ago, while this thread waited for memory behind an open gate
       process::tell_interrupted(*slot);
       signalled = false;

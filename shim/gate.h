@@ -93,6 +93,10 @@ bool holds();
 void abandon();  // never gate again: the process turned out to be one the shim cannot follow
 bool is_abandoned();
 
+// How often a thread at its end has passed a closed gate. Whoever has proven that nothing runs compares it afterwards,
+// with the hold set: such a thread counts itself first and looks at the hold then.
+std::uint64_t late_passes();
+
 // After closing: whether every thread has been seen outside since. The caller has called barrier() after the close.
 void barrier();
 bool all_outside();

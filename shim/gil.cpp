@@ -55,6 +55,11 @@ void GilRelease::release() {
   if (mine && mine == python.holder()) saved_ = python.save();
 }
 
+bool interpreter_finalizes() {
+  const Python python = find_python();
+  return python.finalizing && python.finalizing();
+}
+
 GilRelease::~GilRelease() {
   if (!saved_) return;
   const Python python = find_python();

@@ -17,4 +17,6 @@ class GilRelease {
   bool asked_ = false;
 };
 
+bool interpreter_finalizes();  // Python is in this process, and at its end
+
 }  // namespace lull

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "shim/real.h"
+#include "shim/signals.h"
 
 namespace lull {
 
@@ -106,6 +107,7 @@ CUresult query(CUstream stream);
 }  // namespace stream
 
 // Counted, so that nothing of ours disturbs a capture. One body for each revision and flavour: capture::begin<real::X>.
+// The count and the driver's call belong together: no handler may leave between them.
 namespace capture {
 void began();  // waits for a drain that is placing its events, which would fall into the capture
 CUresult begun(CUresult result);
@@ -114,6 +116,7 @@ bool capturing(CUstream stream);  // an invalidated capture counts until it is e
 
 template <auto& next, class... Args>
 CUresult begin_with(Args... args) {
+  const SignalsBlocked together;
   began();
   return begun(next(args...));
 }
@@ -132,6 +135,7 @@ CUresult begin(CUstream stream, CUgraph graph, const CUgraphNode* dependencies, 
 }
 template <auto& next>
 CUresult end(CUstream stream, CUgraph* graph) {
+  const SignalsBlocked together;
   const bool before = capturing(stream);
   const CUresult result = next(stream, graph);
   if (before && !capturing(stream)) ended();

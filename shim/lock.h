@@ -1,28 +1,62 @@
-// shim/lock.h: a mutex and its guard. A forked child never takes one: every handler asks gate::active() first.
+// shim/lock.h: a mutex and its guard.
+//
+// A handler of the program's may leave a driver call by longjmp, an exception or pthread_exit. Would a lock stay held
+// then, the next thread would wait for it for ever. So whoever holds one has signals blocked, and whoever waits for one
+// has not: a program that is held up in the driver can still be told to stop. A forked child never takes one: every
+// handler asks gate::active_now() first.
 #pragma once
-#include <pthread.h>
+#include <atomic>
+#include <cstdint>
+
+#include "shim/futex.h"
+#include "shim/protection.h"
+#include "shim/signals.h"
 
 namespace lull {
 
 class Mutex {
  public:
   constexpr Mutex() = default;
-  void lock() { (void)pthread_mutex_lock(&mutex_); }  // cannot fail for a normal mutex
-  bool try_lock() { return pthread_mutex_trylock(&mutex_) == 0; }
-  void unlock() { (void)pthread_mutex_unlock(&mutex_); }
+  bool try_lock() { return take(held); }
+  void unlock() {
+    if (state_.exchange(free, std::memory_order_release) == waited_for) futex::wake_one(state_, futex::Scope::process);
+  }
 
  private:
-  pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+  friend class Locked;
+  enum State : std::uint32_t { free = 0, held, waited_for };  // zeroed memory is a free mutex
+
+  bool take(State as) {
+    std::uint32_t expected = free;
+    return state_.compare_exchange_strong(expected, as, std::memory_order_acquire, std::memory_order_relaxed);
+  }
+  // Until it may be free. Who is woken and leaves by a signal's handler has taken the wake from the next: hence a
+  // limit.
+  void await() {
+    std::uint32_t expected = held;
+    (void)state_.compare_exchange_strong(expected, waited_for, std::memory_order_relaxed);
+    if (expected != free) (void)futex::wait(state_, waited_for, 100'000'000, futex::Scope::process);
+  }
+
+  std::atomic<std::uint32_t> state_{free};
 };
 
 class Locked {
  public:
-  explicit Locked(Mutex& mutex) : mutex_(mutex) { mutex_.lock(); }
+  explicit Locked(Mutex& mutex) : mutex_(mutex) {
+    if (mutex.try_lock()) return;
+    do {
+      signals_.let_in();
+      mutex.await();
+      signals_.block();
+    } while (!mutex.take(Mutex::waited_for));  // others may wait, too
+  }
   ~Locked() { mutex_.unlock(); }
   Locked(const Locked&) = delete;
   Locked& operator=(const Locked&) = delete;
 
  private:
+  SignalsBlocked signals_;
   Mutex& mutex_;
 };
 

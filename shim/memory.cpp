@@ -32,6 +32,7 @@ void wait_as_the_driver_would(CUcontext context) {
 CUresult forbidden_by_capture() {
   if (process::captures_open() == 0) return CUDA_SUCCESS;
   CUdeviceptr smallest = 0;
+  const SignalsBlocked together;
   const CUresult asked = real::cuMemAlloc_v2(&smallest, 1);
   if (asked == CUDA_SUCCESS) {
     CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;

@@ -30,12 +30,17 @@ namespace {
 
 constexpr std::uint64_t drain_deadline_ns = 5'000'000'000;  // longer than this is for the broker to decide
 
-Mutex the_work_mutex;
+constexpr std::uint64_t longest_rest_ns = 5'000'000'000, asking_ns = 50'000'000;
+
 std::atomic<bool> started{false};
-std::atomic<int> resters{0};
+// The mover works, or whoever destroys a context has it rest: each says so before it looks at the other's word.
+std::atomic<bool> working{false};
+std::atomic<std::uint64_t> rest_until_ns[16];  // one for each who asks; what is past counts no more
+std::atomic<unsigned> jobs{0}, stuck_in{0};    // a job of the mover's that somebody has waited for in vain
 
 struct Progress {
   std::uint64_t drained_word = 0;                            // gate word for which the drain has been proven; 0: none
+  std::uint64_t late = 0;                                    // as the drain began: see gate::late_passes
   std::uint64_t drain_again_ns = 0;                          // not before, after a drain that failed
   std::uint64_t retry_ns = 0;                                // not before, unless the broker says something new
   std::uint64_t gate_word = 0, quota_word = 0, backing = 0;  // as of the last look
@@ -75,10 +80,12 @@ void rest(Progress& p) {
 // True when nothing runs on the GPU and the gate is still the closed one of `word`.
 bool drained(unsigned slot, std::uint64_t word) {
   Progress& p = progress[slot];
-  if (p.drained_word == word) return true;
+  const bool before = p.drained_word == word;
+  if (before && p.late == gate::late_passes()) return true;
   if (monotonic_ns() < p.drain_again_ns) return false;
   timed::let_pair_end(slot, word);
-  say(slot, word, Phase::draining);
+  p.late = gate::late_passes();
+  if (!before) say(slot, word, Phase::draining);
   const auto result = drain::wait(slot, word, monotonic_ns() + drain_deadline_ns);
   if (result.outcome == drain::Outcome::gate_changed) return false;
   if (result.outcome == drain::Outcome::overdue) {
@@ -99,9 +106,10 @@ void failed(unsigned slot, std::uint64_t word, Overdue failure) {
 }
 
 void evict(unsigned slot, std::uint64_t word) {
-  // The hold goes up before anything is unmapped; only if the gate has not opened in between is nobody inside.
+  // The hold goes up before anything is unmapped; only if the gate has not opened in between, and nobody at its end has
+  // passed it closed, is nobody inside.
   ledger::set_moving(true);
-  if (still(slot, word)) {
+  if (still(slot, word) && progress[slot].late == gate::late_passes()) {
     say(slot, word, Phase::moving);
     const Overdue failure = residency::evict(slot);
     if (failure == Overdue::none)
@@ -204,20 +212,26 @@ void shrink_backing() {
 
 void publish_activity(unsigned slot) { process::publish(process::up().gpu[slot].submissions, gate::submissions()); }
 
+void work() {
+  jobs.fetch_add(1, std::memory_order_relaxed);
+  working.store(true, std::memory_order_seq_cst);
+  if (!wanted_to_rest()) {
+    process::for_each_slot(prepare);
+    process::for_each_slot(follow);
+    shrink_backing();
+    process::for_each_slot(ledger::count_native);
+    process::for_each_slot(publish_activity);
+  }
+  working.store(false, std::memory_order_release);  // and with it all that has been done
+}
+
 void* run(void*) {
   CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
   if (on(Protection::relaxed_mover)) (void)real::cuThreadExchangeStreamCaptureMode(&mode);
   for (unsigned slot = 0; slot < max_gpus; ++slot) progress[slot].random = static_cast<unsigned>(monotonic_ns()) + slot;
   for (;;) {
     const std::uint32_t wake = process::down().wake.load(std::memory_order_acquire);
-    {
-      const Locked locked(the_work_mutex);
-      process::for_each_slot(prepare);
-      process::for_each_slot(follow);
-      shrink_backing();
-      process::for_each_slot(ledger::count_native);
-      process::for_each_slot(publish_activity);
-    }
+    work();
     std::uint64_t pause = recheck_ns;
     for (const Progress& p : progress)
       if (const std::uint64_t now = monotonic_ns(); p.retry_ns > now && p.retry_ns - now < pause)
@@ -234,18 +248,43 @@ void start() {
     log::line("no thread for the mover; this process can be paused but not evicted");
 }
 
-bool wanted_to_rest() { return resters.load(std::memory_order_acquire) > 0; }
+bool wanted_to_rest() {
+  const std::uint64_t now = monotonic_ns();
+  for (const auto& until : rest_until_ns)
+    if (until.load(std::memory_order_seq_cst) > now) return true;
+  return false;
+}
 
-Rest::Rest() : held_(false) {
-  resters.fetch_add(1);
+// While it waits it asks from moment to moment: whoever is thrown out of the wait asks no more.
+Rest::Rest() {
   const timespec pause{0, 1'000'000};
-  for (int i = 0; !(on(Protection::bounded_rest) && i >= 1000) && !(held_ = the_work_mutex.try_lock()); ++i)
+  for (int i = 0;; ++i) {
+    ask(monotonic_ns() + asking_ns);
+    if (!working.load(std::memory_order_seq_cst)) break;
+    const unsigned job = jobs.load(std::memory_order_relaxed);
+    if (on(Protection::bounded_rest) && (i >= 1000 || stuck_in.load(std::memory_order_relaxed) == job)) {
+      stuck_in.store(job, std::memory_order_relaxed);  // the next context of a program that ends goes at once
+      break;
+    }
     (void)::nanosleep(&pause, nullptr);
+  }
+  ask(monotonic_ns() + longest_rest_ns);
 }
 
 Rest::~Rest() {
-  resters.fetch_sub(1);
-  if (held_) the_work_mutex.unlock();
+  if (place_) place_->store(0, std::memory_order_seq_cst);
+  process::nudge_mover();
+}
+
+void Rest::ask(std::uint64_t until_ns) {
+  if (place_) return place_->store(until_ns, std::memory_order_seq_cst);
+  const std::uint64_t now = monotonic_ns();
+  for (auto& until : rest_until_ns) {
+    std::uint64_t past = until.load(std::memory_order_relaxed);
+    if (past > now || !until.compare_exchange_strong(past, until_ns, std::memory_order_seq_cst)) continue;
+    place_ = &until;
+    return;
+  }
 }
 
 }  // namespace lull::mover

@@ -11,6 +11,7 @@
 #include "shim/environment.h"
 #include "shim/futex.h"
 #include "shim/gate.h"
+#include "shim/leaving.h"
 #include "shim/ledger.h"
 #include "shim/link.h"
 #include "shim/log.h"
@@ -66,13 +67,16 @@ void await_first_word(unsigned slot) {
 
 void attach(unsigned slot) {
   const std::uint32_t bit = 1u << slot;
-  const std::uint32_t before = attached_slots.fetch_or(bit);
-  if (before & bit) return;
-  if (before == 0)
-    gate::gate_word = &down().gpu[slot].gate;
-  else
-    gate::set(gate::look_closer);
-  mover::start();
+  {
+    const SignalsBlocked together;  // a handler that left in between would leave a GPU that nobody follows
+    const std::uint32_t before = attached_slots.fetch_or(bit);
+    if (before & bit) return;
+    if (before == 0)
+      gate::gate_word = &down().gpu[slot].gate;
+    else
+      gate::set(gate::look_closer);
+    mover::start();
+  }
   kick_link();
   await_first_word(slot);
 }
@@ -91,6 +95,7 @@ bool activate() {
   if (now == active) [[likely]]
     return gate::active_now();  // false in a forked child
   if (now == inert || !opted_in()) return false;
+  const SignalsBlocked together;  // or a handler that left in between would leave it "starting" for ever
   int expected = dormant;
   if (!state.compare_exchange_strong(expected, starting)) {
     for (int i = 0; i < 2000 && state.load(std::memory_order_acquire) == starting; ++i) ::usleep(100);
@@ -98,6 +103,7 @@ bool activate() {
   }
   const bool started = start();
   if (!started) log::line("could not start; every call goes straight to the driver");
+  if (started) leaving::watch_program();
   state.store(started ? active : inert, std::memory_order_release);
   return started;
 }
@@ -240,7 +246,10 @@ void tell_interrupted(unsigned slot) {
       (::sigaction(SIGTERM, nullptr, &term) == 0 && term.sa_handler != SIG_DFL && term.sa_handler != SIG_IGN) ||
       (::sigaction(SIGINT, nullptr, &interrupt) == 0 && interrupt.sa_handler != SIG_DFL &&
        interrupt.sa_handler != SIG_IGN);
-  if (!handled) return;  // a program that would not act on the signal gains nothing from a turn
+  if (handled) tell_leaving(slot);  // a program that would not act on the signal gains nothing from a turn
+}
+
+void tell_leaving(unsigned slot) {
   up().gpu[slot].interrupted.fetch_add(1, std::memory_order_release);
   kick_link();
 }

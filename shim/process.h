@@ -57,7 +57,8 @@ const Vector<Lane>& lanes(const class Locked&);
 void kick_link();
 void nudge_mover();
 void tell_wants(std::optional<unsigned> slot);
-void tell_interrupted(unsigned slot);
+void tell_interrupted(unsigned slot);  // a signal's handler has run at the closed gate
+void tell_leaving(unsigned slot);      // a thread at its end waits there
 void tell_passed(bool met_closed_gate);
 void publish(Word& word, std::uint64_t value);
 

@@ -34,6 +34,8 @@ namespace lull {
   X(pool_trim)           /* what pools keep and nobody uses leaves the card at an eviction */        \
   X(split_copies)        /* a drain waits for a piece of a long copy, not for all of it */           \
   X(managed_prefetch)    /* managed memory leaves the card by prefetches */                          \
+  X(quiet_locks)         /* no handler of the program's runs where the shim holds a lock */          \
+  X(brief_end)           /* who leaves the program waits a second for a closed gate, not longer */   \
   X(deinitialized_frees) /* a free after the driver has ended is a success */
 
 #define LULL_NAMED(name) name,

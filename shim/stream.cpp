@@ -30,6 +30,7 @@ CUresult green_create(CUstream* stream, CUgreenCtx context, unsigned flags, int 
 // First out of our books, so that no drain puts an event on a stream that is going.
 CUresult destroy(CUstream stream) {
   if (!gate::active_now()) return real::cuStreamDestroy_v2(stream);
+  const SignalsBlocked together;  // as with captures
   process::forget_stream(stream);
   const bool was_capturing = capture::capturing(stream);
   const CUresult result = real::cuStreamDestroy_v2(stream);

@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "tests/hazards/support.h"
+#include "tests/life/endings.h"
 
 namespace lull::hazards {
 namespace {
@@ -87,7 +88,7 @@ int run_role(std::string_view name) {
   if (name == "close-everything") return close_everything();
   if (name == "become-another") return become_another();
   if (name == "start-another") return start_another();
-  return 64;
+  return run_ending(name);
 }
 
 }  // namespace lull::hazards
