@@ -137,7 +137,7 @@ class Cycles {
 
   void turn() {
     broker_.gate(GateState::closed);
-    demand(broker_.reaches(Phase::drained), "the program is not drained in time");
+    follows(broker_.reaches(Phase::drained), "the program is not drained in time");
     mark("drained");
     ++turns_.pauses;
     const bool evicts = !dice_.one_in(8), gate_first = evicts && dice_.one_in(2);
@@ -150,19 +150,26 @@ class Cycles {
   const Turns& turns() const { return turns_; }
 
  private:
+  // A fault leaves an error in the context, and then nothing comes about any more.
+  static void follows(bool came_about, const char* sentence) {
+    if (came_about) return;
+    const CUresult error = cuCtxSynchronize();
+    demand(error == CUDA_SUCCESS, "a launch into memory that was not there: the driver says " + std::to_string(error));
+    fail(sentence);
+  }
   void mark(const char* text) {
     demand(sim::mark_journal(journal_path, text, static_cast<std::int32_t>(turns_.pauses)), "no mark can be written");
   }
   void evict() {
     const std::uint64_t left = dice_.one_in(2) ? 0 : chunk;
     broker_.quota(left);
-    demand(comes_true([&] { return broker_.up().resident.load() <= left; }), "the memory does not leave in time");
+    follows(comes_true([&] { return broker_.up().resident.load() <= left; }), "the memory does not leave in time");
     ++turns_.evictions;
   }
   void restore() {
     broker_.quota(~0ull >> 1);
-    demand(comes_true([&] { return broker_.up().resident.load() == broker_.up().needed.load(); }),
-           "the memory does not come back in time");
+    follows(comes_true([&] { return broker_.up().resident.load() == broker_.up().needed.load(); }),
+            "the memory does not come back in time");
   }
 
   FakeBroker& broker_;
@@ -180,7 +187,7 @@ Turns run_cycles(const std::vector<std::unique_ptr<Worker>>& workers, std::uint6
   Cycles cycles(*the_broker);
   for (unsigned i = 1; i <= count; ++i) {
     const std::uint64_t before = so_far(), due = launches * i / count;
-    demand(comes_true([&] { return so_far() > before && so_far() >= due; }, 60),
+    demand(comes_true([&] { return so_far() > before && so_far() >= due; }, 30),
            "launches do not go on at an open gate");
     cycles.turn();
   }
@@ -197,8 +204,8 @@ void check_words(const Card& card, const std::vector<std::uint64_t>& launches) {
   }
 }
 
-void check_journal(std::uint64_t launches, const Turns& turns) {
-  const Proof proof = prove(journal_path);
+void check_journal(const Card& card, std::uint64_t launches, const Turns& turns) {
+  const Proof proof = prove(journal_path, reinterpret_cast<std::uint64_t>(card.count));
   std::printf(
       "journal: %llu launches, %llu kernels, memory away %llu times, gate shut %llu times; %llu into memory "
       "that was away, %llu at a shut gate, %llu failed\n",
@@ -234,7 +241,7 @@ int run(unsigned threads, std::uint64_t launches, unsigned cycles) {
       "%llu launches by %u threads through %u cycles, %u of them with an eviction, %u with the gate open before "
       "the memory was back, in %.0f s\n",
       static_cast<unsigned long long>(all), threads, turns.pauses, turns.evictions, turns.gate_first, seconds);
-  check_journal(all, turns);
+  check_journal(card, all, turns);
   check_words(card, made);
   std::printf("no launch into memory that was not there\n");
   std::fflush(stdout);

@@ -97,7 +97,7 @@ std::string told(const char* what, const Record& record, const Window& window) {
 
 }  // namespace
 
-Proof prove(const std::string& journal) {
+Proof prove(const std::string& journal, std::uint64_t function) {
   const Spans spans = spans_of(journal);
   Proof proof;
   proof.absences = spans.absent.count();
@@ -105,7 +105,7 @@ Proof prove(const std::string& journal) {
   const auto launch = sim::function_number("cuLaunchKernel");
   visit(journal, [&](const Record& record) {
     const bool call = is_call(record, launch);
-    if (!call && record.kind != Kind::kernel) return;
+    if ((!call && record.kind != Kind::kernel) || record.address != function) return;
     ++(call ? proof.launches : proof.kernels);
     proof.failed += call && record.result != 0;
     const Window* absent = spans.absent.meets(record.start_ns, record.end_ns);

@@ -4,6 +4,7 @@
 //   shut      from the mark "drained" to the mark "opening", both written by whoever moves the gate
 //
 // A launch may not overlap the first, neither its call nor its kernel; a launch call may not begin within the second.
+// That is about the program's own kernel: the shim launches one, too, on memory that it has just seen to be there.
 // The journal is read twice, record by record, because it may be larger than the machine's memory.
 #pragma once
 #include <cstdint>
@@ -19,7 +20,7 @@ struct Proof {
   std::string first;                           // the first of what must not be, told
 };
 
-// Throws where there is no journal.
-Proof prove(const std::string& journal);
+// Throws where there is no journal. `function`: the CUfunction that the program launches.
+Proof prove(const std::string& journal, std::uint64_t function);
 
 }  // namespace lull::gate_cycles
