@@ -53,6 +53,7 @@ Status Arbiter::attach(const Arrival& a, Time now) {
   // What NVML saw of it before it was a client was taken for foreign.
   foreign_seen_ -= std::min(foreign_seen_, c.resident + c.native);
   recount_foreign();
+  if (speed_) seat.send_piece(piece_of(*speed_));
   state_.clients.push_back(c);
   seats_.push_back(std::move(seat));
   return Done{};
@@ -71,6 +72,11 @@ void Arbiter::release(ClientId id, Time now) {
   state_.clients.erase(state_.clients.begin() + static_cast<std::ptrdiff_t>(i));
   seats_.erase(seats_.begin() + static_cast<std::ptrdiff_t>(i));
   recount_foreign();
+}
+
+void Arbiter::set_speed(CardSpeed speed) {
+  speed_ = std::move(speed);
+  for (auto& seat : seats_) seat.send_piece(piece_of(*speed_));
 }
 
 void Arbiter::buried(int pid) {

@@ -65,7 +65,7 @@ class Arbiter {
 
   void set_backing(policy::ClientId, policy::Bytes);
   void set_admit(policy::ClientId, std::optional<policy::Bytes>);
-  void set_speed(CardSpeed speed) { speed_ = std::move(speed); }
+  void set_speed(CardSpeed);
   const std::optional<CardSpeed>& speed() const { return speed_; }
   void set_rules(const policy::Rules& rules) { state_.rules = rules; }
   // What the clients hold by their own words, while none of them is moving.

@@ -21,6 +21,7 @@ void DownWriter::quota(unsigned slot, policy::Bytes bytes) { store(page_->gpu[sl
 void DownWriter::admit(unsigned slot, std::optional<policy::Bytes> bytes) {
   store(page_->gpu[slot].admit_plus_1, pack_limit(bytes));
 }
+void DownWriter::piece(unsigned slot, policy::Bytes bytes) { store(page_->gpu[slot].piece_bytes, bytes); }
 void DownWriter::drain_limit_us(unsigned slot, std::uint32_t us) { store(page_->gpu[slot].drain_limit_us, us); }
 void DownWriter::reason(unsigned slot, Reason reason) {
   store(page_->gpu[slot].reason, static_cast<std::uint32_t>(reason));

@@ -17,6 +17,7 @@ class DownWriter {
   void quota(unsigned slot, policy::Bytes);
   void admit(unsigned slot, std::optional<policy::Bytes>);
   void drain_limit_us(unsigned slot, std::uint32_t);
+  void piece(unsigned slot, policy::Bytes);
   void reason(unsigned slot, Reason);
   void backing_limit(policy::Bytes);  // of the client, not of a slot
   void restarting();

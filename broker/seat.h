@@ -39,6 +39,7 @@ class Seat {
   // Writes to the down page what the decision has changed in the client (`before`: as it was).
   void send(const policy::Client& before, const policy::Client& after, const policy::Decision&, policy::Time now);
   void send_admit(std::optional<policy::Bytes>);
+  void send_piece(policy::Bytes bytes) { down_->piece(slot_, bytes); }
   void flush() { down_->flush(); }
 
   // Device memory the driver says the process holds beyond what it reports as resident.

@@ -102,6 +102,11 @@ std::optional<StoredSpeed> parse_stored(std::string_view untrusted) {
   return StoredSpeed{uuid->get<std::string>(), driver->get<std::string>(), std::move(*parsed)};
 }
 
+Bytes piece_of(const CardSpeed& speed) {
+  constexpr Bytes mib = 1ull << 20;
+  return std::clamp((2 * speed.knee + mib - 1) / mib * mib, 8 * mib, 64 * mib);
+}
+
 Time predict_move(const CardSpeed& s, Bytes out, Bytes in, Bytes chunk) {
   const auto calls = s.calls_for(chunk);
   const Bytes first = in > 0 ? std::min(out, chunk) : 0;

@@ -40,6 +40,10 @@ std::string show_speed(const StoredSpeed&);
 std::optional<CardSpeed> parse_speed(const nlohmann::json& untrusted);
 std::optional<StoredSpeed> parse_stored(std::string_view untrusted);
 
+// What the programs copy in one piece: twice the knee, so that a piece costs nothing by being one, within bounds that
+// let a movement end soon which nobody wants any more.
+policy::Bytes piece_of(const CardSpeed&);
+
 // So much out and so much in, at the same time: as fast as both ways together let them as long as both have something,
 // then as fast as one alone; the first chunk has to be out before anything comes in. Calls overlap with copies, but for
 // one chunk's at each end.

@@ -17,8 +17,8 @@
 namespace lull {
 
 inline constexpr std::uint16_t protocol_major = 1;  // must be equal on both sides
-// The smaller one is spoken. Minor 1 brought backing_limit_plus_1 (down page), Arena::number and the message
-// `returned`.
+// The smaller one is spoken. Minor 1 brought backing_limit_plus_1 and piece_bytes (down page), unchanged_bytes (up
+// page), Arena::number and the message `returned`.
 inline constexpr std::uint16_t protocol_minor = 1;
 inline constexpr unsigned max_gpus = 16;         // records in a page; a client's slot numbers are its own choice
 inline constexpr std::size_t page_bytes = 4096;  // of each page
@@ -35,7 +35,8 @@ struct alignas(128) DownGpu {
   Word32 drain_limit_us;        // != 0: armed; keep the queue on the device shorter than this, in microseconds
   Word32 reason;                // Reason (protocol/reason.h), why gate and quota are as they are; for people only
   std::uint64_t pause_hint[2];  // reserved for a word written by the kernel when a packet arrives; must be 0
-  std::uint64_t reserved[9];    // must be 0
+  Word piece_bytes;             // how much to copy in one piece; 0: as the shim thinks
+  std::uint64_t reserved[8];    // must be 0
 };
 
 // Backing that is no longer needed goes back. The limit is a wish, not an order, and of all arenas of the client

@@ -75,7 +75,7 @@ Eviction::Eviction(unsigned slot, Target target, Engine& engine, Hasher* hasher,
       habit_(habit),
       round_(++rounds),
       candidates_(slot),
-      moves_(engine) {}
+      moves_(engine, slot) {}
 
 Overdue Eviction::run() {
   for (;;) {

@@ -1,14 +1,25 @@
 #include "shim/moves.h"
 
+#include "shim/process.h"
+
 namespace lull::residency {
 namespace {
 
-std::uint64_t next_piece(const Move& move) {
-  const std::uint64_t rest = move.chunk->bytes - move.issued;
-  return rest < Moves::piece_bytes ? rest : Moves::piece_bytes;
+// As the broker has measured it, within what makes sense; else as usual.
+std::uint64_t piece_for(unsigned slot) {
+  constexpr std::uint64_t least = 1ull << 20, most = 256ull << 20, unit = 64ull << 10;
+  const std::uint64_t told = process::down().gpu[slot].piece_bytes.load(std::memory_order_acquire);
+  return told < least || told > most ? Moves::usual_piece : told / unit * unit;
 }
 
 }  // namespace
+
+Moves::Moves(Engine& engine, unsigned slot) : engine_(engine), piece_bytes_(piece_for(slot)) {}
+
+std::uint64_t Moves::next_piece(const Move& move) const {
+  const std::uint64_t rest = move.chunk->bytes - move.issued;
+  return rest < piece_bytes_ ? rest : piece_bytes_;
+}
 
 Move* Moves::open() {
   if (moves_.empty()) return nullptr;

@@ -21,9 +21,10 @@ struct Move {
 
 class Moves {
  public:
-  static constexpr std::uint64_t piece_bytes = 16ull << 20;
+  static constexpr std::uint64_t usual_piece = 16ull << 20;
 
-  explicit Moves(Engine& engine) : engine_(engine) {}
+  Moves(Engine& engine, unsigned slot);
+  std::uint64_t piece_bytes() const { return piece_bytes_; }
   bool empty() const { return moves_.empty(); }
   bool in_flight() const { return !pieces_.empty(); }
   bool room_for_piece() const { return !pieces_.full(); }
@@ -42,8 +43,10 @@ class Moves {
   CUresult land();  // waits for the oldest piece; an error stops its move
 
  private:
+  std::uint64_t next_piece(const Move&) const;
   CUresult note(Move&, std::uint64_t bytes, CUresult issued);
   Engine& engine_;
+  std::uint64_t piece_bytes_;
   Ring<Move, Engine::depth> moves_;
   Ring<std::uint64_t, Engine::depth> pieces_;  // bytes of each in flight; its place is its ticket
 };

@@ -12,13 +12,13 @@ using ledger::Copy;
 using ledger::Where;
 
 // Of neighbours, as many as one piece: the driver is asked once for all of them. What does not fit the quota is left.
-unsigned neighbours(Chunk* first, std::uint64_t room, Chunk** run) {
+unsigned neighbours(Chunk* first, std::uint64_t room, std::uint64_t piece, Chunk** run) {
   unsigned count = 0;
   std::uint64_t bytes = 0;
   for (Chunk* chunk : first->region->chunks) {  // by address
     const bool next = count == 0 ? chunk == first : chunk->base == run[count - 1]->base + run[count - 1]->bytes;
     if (!next) continue;
-    const bool fits = bytes + chunk->bytes <= room && (count == 0 || bytes + chunk->bytes <= Moves::piece_bytes);
+    const bool fits = bytes + chunk->bytes <= room && (count == 0 || bytes + chunk->bytes <= piece);
     if (chunk->where != Where::absent || !fits || count == vmm::longest_run) break;
     run[count++] = chunk;
     bytes += chunk->bytes;
@@ -40,7 +40,7 @@ ledger::Chunk* Restoration::choose(const Locked& locked) {
 }
 
 Restoration::Restoration(unsigned slot, Target quota, Engine& engine, Hasher* hasher)
-    : slot_(slot), quota_(quota), hasher_(hasher), candidates_(slot), moves_(engine) {}
+    : slot_(slot), quota_(quota), hasher_(hasher), candidates_(slot), moves_(engine, slot) {}
 
 Overdue Restoration::run() {
   for (;;) {
@@ -74,7 +74,7 @@ bool Restoration::map_next() {
   if (!first) return false;
   if (resident > quota || first->bytes > quota - resident) return candidates_.not_taken(), false;
   Chunk* run[vmm::longest_run];
-  const unsigned count = neighbours(first, quota - resident, run);
+  const unsigned count = neighbours(first, quota - resident, moves_.piece_bytes(), run);
   const CUresult mapped = vmm::map(run, count);
   if (mapped != CUDA_SUCCESS) {
     candidates_.not_taken();

@@ -170,7 +170,9 @@ TEST_CASE("what was measured of the card predicts a switch, and is compared with
   const Bytes free = policy::free_now(rig.arbiter.state());
   REQUIRE(free < 600 * mib);
   CHECK(rig.arbiter.state().gpu.round_trip == 0);
+  CHECK(rig.trainer.asked().piece_bytes == 0);
   rig.arbiter.set_speed(speed);
+  CHECK(rig.trainer.asked().piece_bytes == piece_of(speed));
   rig.request();
   CHECK(rig.arbiter.switches().last()->predicted == predict_move(speed, 600 * mib - free, 600 * mib, 16 * mib));
   rig.turn();

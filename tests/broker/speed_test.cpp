@@ -54,6 +54,16 @@ TEST_CASE("one way is predicted by its own rate and one chunk's calls") {
   CHECK(predict_move(s, 0, 0, 128 * mib) == 0);
 }
 
+TEST_CASE("a piece is twice the knee, within bounds") {
+  auto s = typical();
+  s.knee = 5 * mib;
+  CHECK(piece_of(s) == 10 * mib);
+  s.knee = 64 << 10;
+  CHECK(piece_of(s) == 8 * mib);
+  s.knee = 1024 * mib;
+  CHECK(piece_of(s) == 64 * mib);
+}
+
 TEST_CASE("both ways are predicted by what they do together, then by what is left of one") {
   CardSpeed s{10 * gb, 10 * gb, 5 * gb, 5 * gb, mib, {}, 0};
   // The first chunk out alone, then 5 GB each way at 5 GB/s.
