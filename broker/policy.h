@@ -112,7 +112,7 @@ struct Gpu {
 
 // decide() works on the stack. The arbiter refuses a client beyond these; if it did not, decide() would count its
 // memory and leave it unmanaged.
-inline constexpr std::size_t max_clients = 256;
+inline constexpr std::size_t max_clients = 1024;
 
 struct State {
   Gpu gpu;
