@@ -73,7 +73,9 @@ void give_back(std::uint64_t id) {
 CUresult free_in_stream(CUdeviceptr base, CUstream stream) {
   const Relaxed relaxed;
   CUcontext context = nullptr;
-  if (const CUresult found = real::cuStreamGetCtx(stream, &context)) return found;
+  const CUresult found = real::cuStreamGetCtx(stream, &context);
+  if (found == CUDA_ERROR_DEINITIALIZED) return allocations::release(base);  // the program is on its way out
+  if (found != CUDA_SUCCESS) return found;
   const Current current(context);
   CUevent passed = nullptr;
   if (const CUresult failed = mark(stream, &passed)) return failed;

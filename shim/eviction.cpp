@@ -6,6 +6,7 @@
 #include "shim/backing.h"
 #include "shim/environment.h"
 #include "shim/log.h"
+#include "shim/managed.h"
 #include "shim/mover.h"
 #include "shim/process.h"
 #include "shim/vmm.h"
@@ -230,6 +231,7 @@ void Eviction::settle_oldest_move() {
   Chunk& chunk = *move.chunk;
   const Locked locked(ledger::mutex());
   if (chunk.doomed) return ledger::drop(locked, chunk);
+  if (move.read_mostly) managed::set_read_mostly(chunk);
   if (!move.complete()) return stay(locked, chunk);
   chunk.copy = Copy::host;
   chunk.hashed = chunk.changed_in == round_;

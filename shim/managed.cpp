@@ -74,6 +74,11 @@ void note(Range whole, CUcontext context, unsigned slot) {
   if (missing) process::kick_link();  // needed > resident is demand
 }
 
+bool advise(const ledger::Chunk& chunk, CUmem_advise advice) {
+  const auto device = static_cast<CUdevice>(chunk.region->slot);  // of no matter to this advice
+  return real::cuMemAdvise(chunk.base, chunk.bytes, advice, device) == CUDA_SUCCESS;
+}
+
 }  // namespace
 
 std::uint64_t native_bytes(unsigned slot) { return native_sums[slot].load(std::memory_order_relaxed); }
@@ -101,6 +106,15 @@ void forget_context(CUcontext context) {
   for (std::size_t i = all.size(); i-- > 0;)
     if (all[i]->context == context) forget(locked, all[i]);
 }
+
+bool unset_read_mostly(const ledger::Chunk& chunk) {
+  int given = 0;
+  return real::cuMemRangeGetAttribute(&given, sizeof given, CU_MEM_RANGE_ATTRIBUTE_READ_MOSTLY, chunk.base,
+                                      chunk.bytes) == CUDA_SUCCESS &&
+         given && advise(chunk, CU_MEM_ADVISE_UNSET_READ_MOSTLY);
+}
+
+void set_read_mostly(const ledger::Chunk& chunk) { (void)advise(chunk, CU_MEM_ADVISE_SET_READ_MOSTLY); }
 
 CUresult alloc(CUdeviceptr* base, std::size_t bytes, unsigned flags) {
   const CUresult result = real::cuMemAllocManaged(base, bytes, flags);

@@ -10,6 +10,10 @@
 
 #include "shim/real.h"
 
+namespace lull::ledger {
+struct Chunk;
+}
+
 namespace lull::managed {
 
 std::uint64_t native_bytes(unsigned slot);
@@ -17,5 +21,10 @@ std::uint64_t native_bytes(unsigned slot);
 std::uint64_t id_of(CUdeviceptr base);  // 0: none that is known
 void freed(CUdeviceptr base, std::uint64_t id);
 void forget_context(CUcontext context);  // it is gone, and its memory with it
+
+// A prefetch of what is advised as mostly read makes one more copy of it and leaves those that are there. So the advice
+// is taken back for as long as the chunk leaves. True: it was given, for all of the chunk.
+bool unset_read_mostly(const ledger::Chunk&);
+void set_read_mostly(const ledger::Chunk&);
 
 }  // namespace lull::managed

@@ -1,5 +1,6 @@
 #include "shim/moves.h"
 
+#include "shim/managed.h"
 #include "shim/process.h"
 
 namespace lull::residency {
@@ -39,8 +40,10 @@ CUresult Moves::note(Move& move, std::uint64_t bytes, CUresult issued) {
 
 CUresult Moves::copy_out(Move& move) {
   const std::uint64_t bytes = next_piece(move);
-  if (move.chunk->region->managed)
+  if (move.chunk->region->managed) {
+    if (move.issued == 0) move.read_mostly = managed::unset_read_mostly(*move.chunk);
     return note(move, bytes, engine_.prefetch_out(move.chunk->base + move.issued, bytes, pieces_.next_place()));
+  }
   return note(
       move, bytes,
       engine_.copy_out(move.chunk->host + move.issued, move.chunk->base + move.issued, bytes, pieces_.next_place()));

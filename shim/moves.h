@@ -15,6 +15,7 @@ struct Move {
   ledger::Chunk* chunk;
   std::uint64_t issued, landed;  // bytes
   bool stopped;                  // no further piece follows: it failed, or is no longer wanted
+  bool read_mostly;              // of managed memory that was advised so, and must not be while it leaves
   bool over() const { return landed == issued && (stopped || issued == chunk->bytes); }
   bool complete() const { return landed == chunk->bytes; }
 };
@@ -30,7 +31,7 @@ class Moves {
   bool room_for_piece() const { return !pieces_.full(); }
   bool room_for_chunk() const { return !moves_.full(); }
 
-  void begin(ledger::Chunk* chunk) { moves_.push({chunk, 0, 0, false}); }
+  void begin(ledger::Chunk* chunk) { moves_.push({chunk, 0, 0, false, false}); }
   Move* open();  // the one whose pieces are being issued; null: none
   bool oldest_over() { return !moves_.empty() && moves_.oldest().over(); }
   Move take_oldest() { return moves_.pop(); }

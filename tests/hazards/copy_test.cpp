@@ -22,7 +22,7 @@ TEST_CASE("hazard 2: a drain waits for a piece of a long copy, and what is left 
   });
   // A closing falls between two pieces, or between two copies: then again.
   bool between = false;
-  for (unsigned round = 0; round < 30 && !between; ++round) {
+  for (unsigned round = 0; round < 15 && !between; ++round) {
     const std::size_t begun = copies;
     demand(comes_true([&] { return copies > begun; }), "copies go on when the gate is open");
     broker().gate(GateState::closed);

@@ -139,10 +139,11 @@ HAZARDS = {
     16: Hazard(
         "Memory that cannot move leaves no room for a restore",
         "The hold: nothing is submitted before everything is there; the restore is tried again (`shim/residency.h`). What pools keep "
-        "and nobody uses leaves with an eviction (`shim/pools.h`).",
+        "and nobody uses leaves with an eviction (`shim/pools.h`), managed memory by prefetches (`shim/managed.h`).",
         [Check("hazard 16:*", "hold", "a submission waits for memory that is missing"),
          Check("hazard 16: what pools*", "pool_trim", "what pools keep and nobody uses leaves the card"),
-         Check("hazard 16: a program*", "pool_trim", "what pools keep and nobody uses leaves the card")],
+         Check("hazard 16: a program*", "pool_trim", "what pools keep and nobody uses leaves the card"),
+         Check("hazard 16: managed*", "managed_prefetch", "managed memory leaves the card")],
         "How much memory contexts, modules and libraries really hold: on a GPU."),
     17: Hazard(
         "A destroyed or reset context leaves memory behind",

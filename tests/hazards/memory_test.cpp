@@ -1,4 +1,5 @@
-// Hazards 9, 11, 13 and 17: sizes, small allocations, what leaves the process, what goes with a context.
+// Hazards 9, 11, 13, 16 and 17: sizes, small allocations, what leaves the process, managed memory, what goes with a
+// context.
 #include "tests/hazards/support.h"
 
 namespace lull::hazards {
@@ -63,6 +64,24 @@ TEST_CASE("hazard 13: legacy IPC of memory that can move is refused in words the
   int capable = 1;
   OK(cuPointerGetAttribute(&capable, CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE, at));
   demand(capable == 0, "a pointer says that it is not for legacy IPC");
+  OK(cuMemFree_v2(at));
+}
+
+TEST_CASE("hazard 16: managed memory makes room like any other") {
+  (void)context();
+  CUdeviceptr at = 0;
+  OK(cuMemAllocManaged(&at, 32 * mib, CU_MEM_ATTACH_GLOBAL));
+  fill(at, 32 * mib, 1);
+  const auto free_on_card = [ask = reinterpret_cast<decltype(&cuMemGetInfo_v2)>(behind_the_shim("cuMemGetInfo_v2"))] {
+    Sizes now;
+    OK(ask(&now.free, &now.total));
+    return now.free;
+  };
+  const std::size_t before = free_on_card();
+  demand(broker().evict_to(0), "the memory leaves");
+  demand(comes_true([&] { return free_on_card() >= before + 32 * mib; }), "managed memory leaves the card");
+  demand(broker().restore(), "the memory comes back");
+  demand(intact(at, 32 * mib, 1), "the content is the same after the move");
   OK(cuMemFree_v2(at));
 }
 

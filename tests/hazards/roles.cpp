@@ -64,9 +64,10 @@ int exit_while_waiting() {
 
 // A destructor that runs after the driver has ended: the frees must succeed all the same.
 struct FreesLate {
-  bool armed = false;
+  CUdeviceptr in_order = 0;
   ~FreesLate() {
-    if (armed && cuMemFree_v2(kept) != CUDA_SUCCESS) ::_exit(1);
+    if (in_order && (cuMemFree_v2(kept) != CUDA_SUCCESS || cuMemFreeAsync(in_order, nullptr) != CUDA_SUCCESS))
+      ::_exit(1);
   }
 };
 
@@ -74,7 +75,7 @@ int free_at_exit() {
   static FreesLate late;  // made before the driver begins, so gone after it has ended
   (void)start();
   kept = hold(4 * mib);
-  late.armed = true;
+  late.in_order = hold(4 * mib);
   say("ready");
   await_release();
   return 8;

@@ -139,6 +139,35 @@ TEST_CASE("what is said and asked of managed memory is the same, here or away") 
   OK(cuCtxSynchronize());
 }
 
+TEST_CASE("what is advised as mostly read leaves, and the advice stays") {
+  const std::size_t free_at_first = free_on_card();
+  const CUdeviceptr at = allocate_managed(large);
+  write(at, large, 5);
+  OK(cuMemAdvise(at, large, CU_MEM_ADVISE_SET_READ_MOSTLY, 0));
+  bring(at, large);
+  demand(broker().evict_to(0), "managed memory leaves");
+  CHECK(free_becomes(free_at_first));
+  int mostly_read = 0;
+  OK(cuMemRangeGetAttribute(&mostly_read, 4, CU_MEM_RANGE_ATTRIBUTE_READ_MOSTLY, at, large));
+  CHECK(mostly_read == 1);
+  demand(broker().restore(), "managed memory comes back");
+  CHECK(intact(at, large, 5));
+  OK(cuMemFree_v2(at));
+}
+
+TEST_CASE("where host and device may not use it at once it stays where it is, and counts as native") {
+  (void)context();
+  int concurrent = 1;
+  OK(cuDeviceGetAttribute(&concurrent, CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS, 0));
+  if (concurrent) return;  // the test runs a second time on a card that is not
+  const std::uint64_t before = needed();
+  const CUdeviceptr at = allocate_managed(large);
+  CHECK(needed() == before);
+  CHECK(comes_true([] { return broker().up().native.load() == large; }));
+  OK(cuMemFree_v2(at));
+  CHECK(comes_true([] { return broker().up().native.load() == 0; }));
+}
+
 TEST_CASE("managed memory beyond what was promised is given as ever, and counts as native") {
   const std::size_t free = promised_free();
   const std::uint64_t before = needed();

@@ -60,7 +60,7 @@ void give_back(Actor& actor, Dice& dice) {
   const bool looked_at = dice.one_in(2);
   if (!buffer || buffer->origin == Origin::mapped) return;
   if (looked_at) actor.say("b{} holds {:016x}", buffer->number, actor.contents(*buffer));
-  const bool in_order = buffer->origin == Origin::stream_ordered && dice.one_in(2);
+  const bool in_order = dice.one_in(2);
   if (in_order && buffer->last != CU_STREAM_PER_THREAD) (void)cuStreamSynchronize(buffer->last);
   const CUresult result = in_order ? cuMemFreeAsync(buffer->at, buffer->last) : cuMemFree_v2(buffer->at);
   actor.say("b{}{} -> {}", buffer->number, in_order ? " in order" : "", int(result));

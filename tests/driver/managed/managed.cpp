@@ -85,6 +85,10 @@ Moved move_blocks(std::span<Block> blocks, Place to) {
   }
   for (Block& block : blocks) {
     if (block.where == to) continue;
+    if (block.read_mostly && block.where >= 0 && to == on_host) {  // one more copy, there; this one stays
+      moved.to_host += managed_block_bytes;
+      continue;
+    }
     const bool fits = device && room;
     if (fits) --room;
     const Place goal = fits || !device ? to : on_host;

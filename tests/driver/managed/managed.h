@@ -5,6 +5,7 @@
 // a card or it is the host's. A prefetch moves blocks and takes the copy engine for those that held data; so does a
 // kernel that is given an address of an allocation, which brings the whole of it. A copy or memset brings what it
 // touches. What the host touches cannot be seen: blocks stay where they are.
+// What is advised as mostly read stays on a card also when it is prefetched to the host, which then has a copy.
 // A full card keeps working: what finds no room is the host's, and memory that cannot move (cuMemAlloc and its like)
 // drives managed blocks of the process to the host, as the header says of prefetches and as drivers do for all.
 #pragma once

@@ -90,6 +90,19 @@ TEST_CASE("a prefetch moves the charge between card and host, and keeps the byte
   CHECK_EQ(words[granule - 1], 6u + granule);
 }
 
+TEST_CASE("a prefetch to the host of what is mostly read leaves it on the card as well") {
+  const TestContext context;
+  const std::size_t free_at_first = free_bytes();
+  const CUdeviceptr d = allocate_managed(2 * granule);
+  OK(cuMemAdvise_v2(d, granule, CU_MEM_ADVISE_SET_READ_MOSTLY, device_location));
+  prefetch(d, 2 * granule, device_location);
+  prefetch(d, 2 * granule, host_location);
+  CHECK_EQ(free_bytes(), free_at_first - granule);
+  OK(cuMemAdvise_v2(d, granule, CU_MEM_ADVISE_UNSET_READ_MOSTLY, device_location));
+  prefetch(d, 2 * granule, host_location);
+  CHECK_EQ(free_bytes(), free_at_first);
+}
+
 TEST_CASE("a prefetch takes the copy engine for what held data, and no time for what is there already") {
   const TestContext context;
   const std::uint64_t since_ns = now_ns();
