@@ -97,7 +97,7 @@ bool ArenaMaker::touch(int fd, const ArenaOrder& order) {
   }
   const pid_t pid = child_;
   if (pid == 0) return false;
-  await_end(pid);
+  (void)await_end(pid, policy::never);
   const std::lock_guard guard(mutex_);  // the destructor kills what child_ names
   child_ = 0;
   return reap_helper(pid);

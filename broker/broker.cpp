@@ -42,6 +42,7 @@ Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const 
       speeds_(state_dir),
       driver_version_(nvml ? nvml->driver_version() : ""),
       measuring_(cards.size()),
+      measurer_(speeds_, driver_version_),
       gauge_(nvml, nvml_numbers(cards)),
       host_(read_host_memory()) {
   for (const auto& card : cards)
@@ -69,6 +70,7 @@ lull::Status Broker::open() {
       !s)
     return s;
   measure_.set_time(now_ns() + first_measured_after);
+  ask_gauge();
   for (const auto& note : request_notes_) log::notice("{}", note);
   if (requests_.on())
     if (auto s = keep(on_requests_, loop_.io(requests_.poll_fd(), EPOLLIN, Urgency::request,
@@ -84,6 +86,7 @@ void Broker::reload(const Config& config) {
   reception_.set_config(config);
   for (auto& arbiter : arbiters_) arbiter->set_rules(config.rules);
   set_admissions();
+  measure_.set_time(now_ns());
   settle_all(now_ns());
 }
 

@@ -106,6 +106,7 @@ class Broker final : private Host, private Audience {
   policy::Time arenas_retry_ = 0;  // after a failure: not before this
   Gauge gauge_;
   HostMemory host_;
+  bool gauge_seen_ = false;
   std::set<TenantKey> proven_;
   std::uint64_t ticks_ = 0;
   bool ticking_ = false;

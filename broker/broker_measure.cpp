@@ -16,6 +16,12 @@ using policy::Time;
 constexpr Time look_again_after = policy::second;
 constexpr unsigned most_tries = 3;  // that failed by themselves, not because somebody came
 
+// A display's memory is nobody at work.
+bool idle(const Arbiter& arbiter) {
+  const auto& gpu = arbiter.state().gpu;
+  return arbiter.state().clients.empty() && gpu.foreign <= gpu.capacity / 8;
+}
+
 }  // namespace
 
 void Broker::load_speeds() {
@@ -32,14 +38,16 @@ void Broker::load_speeds() {
 
 void Broker::measure_cards() {
   bool some_left = false;
+  if (!gauge_seen_) return measure_.set_time(now_ns() + look_again_after);  // who else is on the card?
   for (std::size_t i = 0; i < arbiters_.size() && speeds_.open() && config_.measure; ++i) {
     const auto& arbiter = *arbiters_[i];
     if (arbiter.speed() || measuring_[i].tries >= most_tries) continue;
     some_left = true;
-    if (!arbiter.state().clients.empty() || measurer_.busy()) continue;
+    if (!idle(arbiter) || measurer_.busy()) continue;
     measuring_[i] = {measuring_[i].tries, true, "being measured"};
     measurer_.start(show_uuid(arbiter.card().uuid));
   }
+  if (some_left) ask_gauge();
   measure_.set_time(some_left ? now_ns() + look_again_after : policy::never);
 }
 
@@ -67,8 +75,7 @@ void Broker::on_measured() {
     const auto& s = *answer->speed;
     log::info("gpu {} measured out={}/s in={}/s both={}/s+{}/s knee={}", answer->uuid, show_bytes(s.to_host),
               show_bytes(s.to_device), show_bytes(s.to_host_both), show_bytes(s.to_device_both), show_bytes(s.knee));
-    const bool kept = speeds_.save({answer->uuid, driver_version_, s});
-    state = kept ? "measured" : "measured; could not be kept in the state directory";
+    state = answer->kept ? "measured" : "measured; could not be kept in the state directory";
     events_.append({{"event", "measured"}, {"t_ns", now_ns()}, {"gpu", answer->uuid}, {"speed", json_of(s)}});
     arbiter.set_speed(std::move(*answer->speed));
   }

@@ -194,6 +194,7 @@ void Broker::on_gauge() {
   const auto answer = gauge_.take();
   if (!answer) return;
   host_ = answer->host;
+  gauge_seen_ = true;
   note_pressure(now_ns());
   adjust_oom_scores();
   for (std::size_t i = 0; i < arbiters_.size(); ++i)

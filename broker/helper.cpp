@@ -1,10 +1,16 @@
 #include "broker/helper.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
+
+#include "broker/clock.h"
+#include "protocol/fd.h"
 
 extern char** environ;
 
@@ -30,9 +36,16 @@ pid_t start_helper(const std::vector<std::string>& arguments, int fd, int as) {
   return pid;
 }
 
-void await_end(pid_t pid) {
-  siginfo_t ended{};
-  while (::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
+bool await_end(pid_t pid, policy::Time longest) {
+  const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  const auto deadline = longest == policy::never ? longest : now_ns() + longest;
+  for (;;) {
+    const auto now = now_ns();
+    const auto left = deadline == policy::never ? policy::second : (deadline - std::min(deadline, now)) / policy::ms;
+    pollfd wait{process.get(), POLLIN, 0};
+    if (::poll(&wait, 1, static_cast<int>(std::min<policy::Time>(left, 1000))) == 1 && wait.revents & POLLIN)
+      return true;
+    if (deadline != policy::never && now_ns() >= deadline) return false;
   }
 }
 

@@ -5,12 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "broker/policy.h"
+
 namespace lull {
 
 // Runs this program with these arguments and `fd` as descriptor `as`. Not yet reaped, its number is its own: it may be
 // killed until reap_helper() is called. 0: it could not be started.
 pid_t start_helper(const std::vector<std::string>& arguments, int fd, int as);
-void await_end(pid_t);    // until it has ended; it is not reaped
-bool reap_helper(pid_t);  // after that; whether it has ended well
+bool await_end(pid_t, policy::Time longest);  // false: it has not ended; it is not reaped
+bool reap_helper(pid_t);                      // one that has ended: whether it has ended well
 
 }  // namespace lull

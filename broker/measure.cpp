@@ -53,7 +53,10 @@ std::string file_of(const std::string& directory, const std::string& uuid) {
 
 }  // namespace
 
-CardMeasurer::CardMeasurer() : answered_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+CardMeasurer::CardMeasurer(SpeedStore store, std::string driver_version)
+    : store_(std::move(store)),
+      driver_(std::move(driver_version)),
+      answered_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
   thread_ = std::thread([this] { run(); });
   (void)::pthread_setname_np(thread_.native_handle(), "lulld-measure");  // for ps only
 }
@@ -107,6 +110,7 @@ void CardMeasurer::run() {
     const auto uuid = *std::exchange(question_, std::nullopt);
     lock.unlock();
     auto answer = ask(uuid);
+    if (answer.speed) answer.kept = store_.save({uuid, driver_, *answer.speed});
     lock.lock();
     answer_ = std::move(answer);
     const std::uint64_t one = 1;
@@ -130,7 +134,7 @@ CardMeasurer::Answer CardMeasurer::ask(const std::string& uuid) {
   theirs.reset();
   const auto text = read_answer(ours.get(), now_ns() + longest);
   if (!text) (void)::kill(pid, SIGKILL);
-  await_end(pid);  // one that does not die, in the driver's kernel part, keeps this thread; the broker goes on
+  if (!ended(pid)) return {uuid, {}, "the broker ends"};
   const std::lock_guard guard(mutex_);
   child_ = 0;
   const bool well = reap_helper(pid);
@@ -140,6 +144,15 @@ CardMeasurer::Answer CardMeasurer::ask(const std::string& uuid) {
   auto speed = parse_speed(nlohmann::json::parse(*text, nullptr, false));
   if (!speed) return {uuid, {}, "the helper's figures make no sense"};
   return {uuid, std::move(speed), ""};
+}
+
+// One that does not die, inside the driver's part of the kernel, keeps this thread busy, but not the end of the broker.
+bool CardMeasurer::ended(pid_t pid) const {
+  while (!await_end(pid, policy::second)) {
+    const std::lock_guard guard(mutex_);
+    if (stop_) return false;
+  }
+  return true;
 }
 
 std::optional<CardSpeed> SpeedStore::load(const std::string& uuid, const std::string& driver) const {
@@ -155,6 +168,7 @@ std::optional<CardSpeed> SpeedStore::load(const std::string& uuid, const std::st
 }
 
 bool SpeedStore::save(const StoredSpeed& stored) const {
+  if (!open()) return false;
   const auto path = file_of(directory_, stored.uuid), beside = path + ".new";
   const auto text = show_speed(stored) + "\n";
   const Fd file(::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));

@@ -19,14 +19,27 @@
 
 namespace lull {
 
+// The file in which a card's speed is kept.
+class SpeedStore {
+ public:
+  explicit SpeedStore(std::string directory) : directory_(std::move(directory)) {}  // "": nowhere
+  bool open() const { return !directory_.empty(); }
+  std::optional<CardSpeed> load(const std::string& uuid, const std::string& driver) const;
+  bool save(const StoredSpeed&) const;
+
+ private:
+  std::string directory_;
+};
+
 class CardMeasurer {
  public:
   struct Answer {
     std::string uuid;
     std::optional<CardSpeed> speed;
     std::string why_not;  // where there is none
+    bool kept = false;    // in the store
   };
-  CardMeasurer();
+  CardMeasurer(SpeedStore, std::string driver_version);
   ~CardMeasurer();  // ends a helper, too
   void start(const std::string& uuid);
   void cancel();  // somebody needs the card; there will be an answer without a speed
@@ -37,6 +50,9 @@ class CardMeasurer {
  private:
   void run();
   Answer ask(const std::string& uuid);
+  bool ended(pid_t) const;
+  const SpeedStore store_;
+  const std::string driver_;
   Fd answered_;
   mutable std::mutex mutex_;
   std::condition_variable asked_;
@@ -49,17 +65,5 @@ class CardMeasurer {
 
 // What the helper runs: writes JSON to `out`, or a sentence that says why not; its exit status.
 int measure_card(const std::string& uuid, int out);
-
-// The file in which a card's speed is kept.
-class SpeedStore {
- public:
-  explicit SpeedStore(std::string directory) : directory_(std::move(directory)) {}  // "": nowhere
-  bool open() const { return !directory_.empty(); }
-  std::optional<CardSpeed> load(const std::string& uuid, const std::string& driver) const;
-  bool save(const StoredSpeed&) const;
-
- private:
-  std::string directory_;
-};
 
 }  // namespace lull

@@ -132,8 +132,8 @@ std::optional<OomScore> OomKeeper::wanted_for(const Mapped& mapped, Bytes machin
   const int share = oom_share(std::min(mapped.backing, proc.shared_memory()), machine);
   const auto wanted = adjusted(before, *started, *now, share);
   const auto refused = refused_.find(mapped.pid);
-  if (wanted.written == wanted.base || (refused != refused_.end() && refused->second == wanted)) return std::nullopt;
-  return wanted;
+  if (refused != refused_.end() && refused->second == wanted) return before;
+  return wanted.written == wanted.base ? std::nullopt : std::optional(wanted);
 }
 
 void OomKeeper::adjust(const std::vector<Mapped>& all, Bytes machine) {

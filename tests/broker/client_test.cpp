@@ -140,6 +140,27 @@ TEST_CASE("memory to evict to goes back when the program has had no use for it f
   CHECK(trainer.receive());
 }
 
+TEST_CASE("when the machine runs short of memory, what is not necessary is asked back at once") {
+  Lulld lulld("backing_linger = \"1h\"\n" + quick);
+  FakeShim trainer(lulld, Class::training), service(lulld, Class::inference);
+  REQUIRE(trainer.hello());
+  trainer.attach(300 * mib);
+  REQUIRE(trainer.acts_until([&] { return trainer.said().resident == 300 * mib && trainer.arena_bytes >= 300 * mib; }));
+  REQUIRE(trainer.backing_limit() == 316 * mib);
+  lulld.write_config("backing_linger = \"1h\"\nhost_memory = \"1GiB\"\nhost_memory_keep_free = \"60TiB\"\n");
+  lulld.kill(SIGHUP);
+  REQUIRE(trainer.acts_until([&] { return trainer.backing_limit() == 0u; }));  // all of it is on the card
+  trainer.return_down_to(0);
+  CHECK(eventually([&] { return lulld.status()["host"]["held"] == 0; }));
+  CHECK(lulld.status()["host"]["pressure"] == "severe");
+  // Newcomers are refused what has no place: 1024 - 32 - 2 * 32 - 300.
+  REQUIRE(service.hello());
+  service.attach(0);
+  CHECK(service.acts_until([&] { return parse_limit(service.asked().admit_plus_1.load()) == 628 * mib; }));
+  CHECK(lulld.log().find("host memory pressure=severe") != std::string::npos);
+  CHECK(trainer.receive());
+}
+
 TEST_CASE("a client of the protocol's first minor version is served as before") {
   Lulld lulld("backing_linger = \"100ms\"\n" + quick);
   FakeShim old(lulld, Class::training);

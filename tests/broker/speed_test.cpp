@@ -122,7 +122,7 @@ TEST_CASE("figures that make no sense are not believed") {
 }
 
 TEST_CASE("a helper without a driver says why, and the next question is answered, too") {
-  CardMeasurer measurer;
+  CardMeasurer measurer(SpeedStore(""), "580");
   const auto ask = [&](const std::string& which) {
     measurer.start(which);
     CHECK(measurer.busy());
@@ -143,7 +143,7 @@ TEST_CASE("a helper without a driver says why, and the next question is answered
 }
 
 TEST_CASE("a measurement that is called off answers at once and leaves no process") {
-  CardMeasurer measurer;
+  CardMeasurer measurer(SpeedStore(""), "580");
   measurer.start(uuid);
   measurer.cancel();
   pollfd wait{measurer.fd(), POLLIN, 0};
