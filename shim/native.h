@@ -1,7 +1,7 @@
 // shim/native.h: device memory of the program that cannot move: pools (pools.h), graphs (graph_memory.h), arrays
 // (arrays.h). Pinned memory is the ledger's,
-// managed memory that is not moved managed.h's. What contexts and modules take has no function that tells it: the broker
-// keeps room for it and sees it in what the process holds altogether.
+// managed memory that is not moved managed.h's. What contexts and modules take has no function that tells it: the
+// broker keeps room for it and sees it in what the process holds altogether.
 #pragma once
 #include <cstdint>
 
