@@ -42,6 +42,11 @@ struct Events {
 };
 int events(const Events&);
 
+struct Why {
+  std::string runtime_dir, whom;
+};
+int why(const Why&);
+
 struct Run {
   std::string runtime_dir, klass, tenant;
   std::vector<std::string> command;

@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   cli::Status status;
   cli::Events events;
   cli::Run run;
+  cli::Why why;
 
   CLI::App app("lull: runs programs under Lull and shows what it does");
   app.require_subcommand(1);
@@ -23,6 +24,9 @@ int main(int argc, char** argv) {
   auto* tell = app.add_subcommand("events", "switches, with the time of each phase; clients that come and go");
   tell->add_flag("--json", events.json, "as JSON, one object a line");
   tell->add_flag("--follow", events.follow, "go on with what happens from now on");
+
+  auto* explain = app.add_subcommand("why", "why a tenant runs or waits, or what a switch took its time for");
+  explain->add_option("whom", why.whom, "a tenant's name, a process, or the number of a switch")->required();
 
   auto* start = app.add_subcommand("run", "run a program under Lull: lull run --class training -- python train.py");
   start->add_option("--class", run.klass, "training, interactive or inference");
@@ -40,8 +44,9 @@ int main(int argc, char** argv) {
   if (const auto absolute = std::filesystem::absolute(runtime_dir, unresolved); !unresolved)
     runtime_dir = absolute.lexically_normal().string();
   while (runtime_dir.size() > 1 && runtime_dir.back() == '/') runtime_dir.pop_back();
-  status.runtime_dir = events.runtime_dir = run.runtime_dir = runtime_dir;
+  status.runtime_dir = events.runtime_dir = run.runtime_dir = why.runtime_dir = runtime_dir;
   if (*show) return cli::status(status);
   if (*tell) return cli::events(events);
+  if (*explain) return cli::why(why);
   return cli::run(run);
 }

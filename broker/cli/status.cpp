@@ -2,47 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
-#include "broker/cli/cli.h"
-#include "broker/units.h"
+#include "broker/cli/show.h"
 
 namespace lull::cli {
 namespace {
-
-using nlohmann::json;
-
-// The broker may be of another version: what it does not say is shown as a dash.
-std::string text(const json& object, const char* key) {
-  const auto at = object.find(key);
-  return at != object.end() && at->is_string() ? at->get<std::string>() : "-";
-}
-
-std::uint64_t number(const json& object, const char* key) {
-  const auto at = object.find(key);
-  return at != object.end() && at->is_number_unsigned() ? at->get<std::uint64_t>() : 0;
-}
-
-const json& part(const json& object, const char* key) {
-  static const json nothing = json::object();
-  const auto at = object.find(key);
-  return at != object.end() && (at->is_object() || at->is_array()) ? *at : nothing;
-}
-
-std::string bytes(std::uint64_t n) {
-  if (n == 0) return "-";
-  if (n >= 10ull << 30) return fmt::format("{:.1f}GiB", static_cast<double>(n) / (1ull << 30));
-  return fmt::format("{:.0f}MiB", static_cast<double>(n) / (1ull << 20));
-}
-
-std::string time(std::uint64_t ns) {
-  if (ns == 0) return "-";
-  if (ns < 10 * policy::second) return fmt::format("{:.1f}ms", static_cast<double>(ns) / 1e6);
-  const auto seconds = ns / policy::second;
-  if (seconds < 120) return fmt::format("{}s", seconds);
-  return seconds < 7200 ? fmt::format("{}min", seconds / 60)
-                        : fmt::format("{}h{:02}min", seconds / 3600, seconds / 60 % 60);
-}
 
 void print_last_switch(const json& s) {
   if (s.empty()) return;
@@ -112,16 +76,14 @@ void print(const json& s) {
 
 int status(const Status& options) {
   int code = ok;
-  auto broker = Connection::open(options.runtime_dir, code);
-  if (!broker) return code;
   std::string line;
-  if (!broker.send("{\"cmd\":\"status\"}") || !broker.receive(line)) return complain(failure, "lulld has hung up");
+  if (!ask(options.runtime_dir, "status", line, code)) return code;
   if (options.json) {
     fmt::print("{}\n", line);
     return ok;
   }
-  const auto answer = json::parse(line, nullptr, false);
-  if (!answer.is_object()) return complain(failure, "lulld's answer is no JSON object; is it of another version?");
+  const auto answer = object_in(line, code);
+  if (answer.is_null()) return code;
   print(answer);
   return ok;
 }

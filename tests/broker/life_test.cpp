@@ -166,6 +166,27 @@ TEST_CASE("lull status shows a person what lull status --json tells a program") 
   CHECK(has(shown.output, test_uuid));
 }
 
+TEST_CASE("lull why says of a tenant, by name or process, what it waits for; an unknown name is an error with a way on") {
+  Lulld lulld;
+  const auto lull = Lulld::program("lull");
+  FakeShim shim(lulld, Class::training, "night-job");
+  REQUIRE(shim.hello());
+  shim.attach(300 * mib);
+  REQUIRE(shim.acts_until([&] { return lulld.client(shim.number)["resident"] == 300 * mib; }));
+  const auto why = [&](const std::string& whom) {
+    return run_program({lull, "--runtime-dir", lulld.run_dir(), "why", whom});
+  };
+  const auto named = why("night-job");
+  CHECK(named.status == 0);
+  CHECK(has(named.output, "night-job (pid "));
+  CHECK(has(named.output, "all 300MiB are on the card"));
+  CHECK(has(why(std::to_string(lulld.client(shim.number)["pid"].get<int>())).output, "night-job (pid "));
+  const auto unknown = why("day-job");
+  CHECK(unknown.status == 1);
+  CHECK(has(unknown.output, "no tenant, process or switch is called \"day-job\""));
+  CHECK(why("4711").status == 1);  // no such switch
+}
+
 TEST_CASE("lull run becomes the program, with the library in front of what was preloaded") {
   Lulld lulld;
   const auto lull = Lulld::program("lull");

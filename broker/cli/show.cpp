@@ -1,0 +1,55 @@
+#include "broker/cli/show.h"
+
+#include <fmt/format.h>
+
+#include "broker/units.h"
+
+namespace lull::cli {
+
+std::string text(const json& object, const char* key) {
+  const auto at = object.find(key);
+  return at != object.end() && at->is_string() ? at->get<std::string>() : "-";
+}
+
+std::uint64_t number(const json& object, const char* key) {
+  const auto at = object.find(key);
+  return at != object.end() && at->is_number_unsigned() ? at->get<std::uint64_t>() : 0;
+}
+
+const json& part(const json& object, const char* key) {
+  static const json nothing = json::object();
+  const auto at = object.find(key);
+  return at != object.end() && (at->is_object() || at->is_array()) ? *at : nothing;
+}
+
+std::string bytes(std::uint64_t n) {
+  if (n == 0) return "-";
+  if (n >= 10ull << 30) return fmt::format("{:.1f}GiB", static_cast<double>(n) / (1ull << 30));
+  return fmt::format("{:.0f}MiB", static_cast<double>(n) / (1ull << 20));
+}
+
+std::string time(std::uint64_t ns) {
+  if (ns == 0) return "-";
+  if (ns < 10 * policy::second) return fmt::format("{:.1f}ms", static_cast<double>(ns) / 1e6);
+  const auto seconds = ns / policy::second;
+  if (seconds < 120) return fmt::format("{}s", seconds);
+  return seconds < 7200 ? fmt::format("{}min", seconds / 60)
+                        : fmt::format("{}h{:02}min", seconds / 3600, seconds / 60 % 60);
+}
+
+bool ask(const std::string& runtime_dir, const std::string& command, std::string& line, int& code) {
+  auto broker = Connection::open(runtime_dir, code);
+  if (!broker) return false;
+  if (broker.send(json{{"cmd", command}}.dump()) && broker.receive(line)) return true;
+  code = complain(failure, "lulld has hung up");
+  return false;
+}
+
+json object_in(const std::string& line, int& code) {
+  auto answer = json::parse(line, nullptr, false);
+  if (answer.is_object()) return answer;
+  code = complain(failure, "lulld's answer is no JSON object; is it of another version?");
+  return nullptr;
+}
+
+}  // namespace lull::cli

@@ -1,0 +1,127 @@
+// broker/cli/why.cpp: lull why: why a tenant runs or waits, and what a switch took its time for.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+#include <vector>
+
+#include "broker/cli/show.h"
+
+namespace lull::cli {
+namespace {
+
+std::string who(const json& w) {
+  return fmt::format("{} (pid {}, {})", text(w, "tenant"), number(w, "pid"), text(w, "class"));
+}
+
+void say_memory(const json& c) {
+  const auto needed = number(c, "needed"), resident = number(c, "resident");
+  if (needed == 0) return fmt::print("  it has allocated nothing through Lull\n");
+  if (resident >= needed) return fmt::print("  memory    all {} are on the card\n", bytes(needed));
+  fmt::print("  memory    {} of {} on the card; it may hold {} now\n", bytes(resident), bytes(needed),
+             bytes(number(c, "quota")));
+}
+
+// What stands between it and the card, from the outside in.
+void say_wait(const json& c, const json& lease) {
+  if (c.value("wants", false))
+    fmt::print("  waits     a submission has met its closed gate {} ago\n", time(number(c, "wants_ns")));
+  if (const auto waiting = number(c, "waiting")) fmt::print("  requests  {} in flight\n", waiting);
+  if (c.value("interrupted", false)) fmt::print("  signal    one has come in behind its gate\n");
+  if (text(c, "phase") == "overdue") fmt::print("  overdue   {}\n", text(c, "overdue"));
+  if (lease.empty())
+    fmt::print("  the card  is nobody's\n");
+  else if (number(lease, "pid") == number(c, "pid"))
+    fmt::print("  the card  is its own since {}: {}\n", time(number(lease, "since_ns")), text(lease, "sentence"));
+  else
+    fmt::print("  the card  is {}'s since {}: {}\n", who(lease), time(number(lease, "since_ns")),
+               text(lease, "sentence"));
+}
+
+void say_client(const json& c, const json& gpu) {
+  fmt::print("{} is {} since {}: {}\n", who(c), text(c, "state"), time(number(c, "gate_ns")), text(c, "sentence"));
+  say_memory(c);
+  say_wait(c, part(gpu, "lease"));
+  if (const auto paused = number(c, "paused_ns"))
+    fmt::print("  in all    paused for {}, of {} connected\n", time(paused), time(number(c, "connected_ns")));
+}
+
+bool is_meant(const json& c, const std::string& name) {
+  return text(c, "tenant") == name || fmt::format("{}", number(c, "pid")) == name;
+}
+
+bool say_tenants(const json& status, const std::string& name) {
+  bool found = false;
+  for (const auto& gpu : part(status, "gpus"))
+    for (const auto& c : part(gpu, "clients"))
+      if (is_meant(c, name)) say_client(c, gpu), found = true;
+  return found;
+}
+
+constexpr const char* phases[] = {"closed", "drained", "evicted", "restored", "opened", "first_kernel"};
+constexpr const char* meanings[] = {"the others' gates were closed",
+                                    "their work on the card had ended",
+                                    "their memory had left",
+                                    "its own memory was there",
+                                    "its gate was open",
+                                    "its first kernel ran"};
+
+double in_ms(std::uint64_t ns) { return static_cast<double>(ns) / 1e6; }
+
+void say_switch(const json& s) {
+  std::string from;
+  for (const auto& victim : part(s, "from")) from += (from.empty() ? "" : ", ") + who(victim);
+  fmt::print("switch {}: from {} to {}, because of: {}\n", number(s, "id"), from.empty() ? "nobody" : from,
+             who(part(s, "to")), text(s, "reason"));
+  const auto& all = part(s, "phases");
+  const auto start = number(all, "seen");
+  std::vector<std::pair<std::uint64_t, const char*>> steps;
+  for (std::size_t i = 0; i < std::size(phases); ++i)
+    if (const auto at = number(all, phases[i]); at != 0 && at >= start) steps.emplace_back(at, meanings[i]);
+  std::stable_sort(steps.begin(), steps.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (auto before = start; const auto& [at, meaning] : steps) {
+    fmt::print("  {:>10.1f} ms  (+{:.1f})  {}\n", in_ms(at - start), in_ms(at - before), meaning);
+    before = at;
+  }
+  fmt::print("  {} left, {} came\n", bytes(number(s, "evicted_bytes")), bytes(number(s, "restored_bytes")));
+}
+
+// Of what the broker still remembers, the last one of that number.
+bool say_switch_of(const std::string& runtime_dir, std::uint64_t id, int& code) {
+  auto broker = Connection::open(runtime_dir, code);
+  if (!broker) return false;
+  if (!broker.send("{\"cmd\":\"events\"}")) {
+    code = complain(failure, "lulld has hung up");
+    return false;
+  }
+  json found;
+  for (std::string line; broker.receive(line);)
+    if (auto event = json::parse(line, nullptr, false);
+        event.is_object() && text(event, "event") == "switch" && number(event, "id") == id)
+      found = std::move(event);
+  if (found.is_object()) say_switch(found);
+  return found.is_object();
+}
+
+}  // namespace
+
+int why(const Why& options) {
+  int code = ok;
+  std::string line;
+  if (!ask(options.runtime_dir, "status", line, code)) return code;
+  const auto status = object_in(line, code);
+  if (status.is_null()) return code;
+  if (say_tenants(status, options.whom)) return ok;
+  std::uint64_t id = 0;
+  const auto [end, error] = std::from_chars(options.whom.data(), options.whom.data() + options.whom.size(), id);
+  const bool is_number = error == std::errc{} && end == options.whom.data() + options.whom.size();
+  if (is_number && say_switch_of(options.runtime_dir, id, code)) return ok;
+  if (code != ok) return code;
+  return complain(failure,
+                  fmt::format("no tenant, process or switch is called \"{}\"; `lull status` names the tenants, "
+                              "`lull events` the switches",
+                              options.whom));
+}
+
+}  // namespace lull::cli
