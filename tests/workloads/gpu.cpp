@@ -68,6 +68,12 @@ std::size_t Gpu::total_bytes() const {
   return total;
 }
 
+std::size_t Gpu::free_bytes() const {
+  std::size_t free_bytes = 0, total = 0;
+  CU(cuMemGetInfo(&free_bytes, &total));
+  return free_bytes;
+}
+
 Module::Module(const char* ptx) { CU(cuModuleLoadData(&module_, ptx)); }
 Module::~Module() { (void)driver().cuModuleUnload(module_); }
 

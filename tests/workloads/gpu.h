@@ -43,6 +43,7 @@ class Gpu {
   void make_current() const;  // in another thread
   std::string name() const;
   std::size_t total_bytes() const;
+  std::size_t free_bytes() const;
 
  private:
   CUdevice device_ = 0;

@@ -25,6 +25,7 @@ void on_term(int) { asked_to_stop = 1; }
 struct Options {
   std::string bytes_text;
   double fraction = 0.8;
+  bool of_free = false;
   std::uint64_t steps = 0;  // 0: until told to stop
   double seconds = 0;       // 0: no limit
   std::uint32_t window = 2u << 20;
@@ -148,9 +149,9 @@ void run(const Options& o) {
     sigaction(SIGTERM, &action, nullptr);
   }
   const Gpu gpu;
-  const std::size_t bytes = o.bytes_text.empty()
-                                ? static_cast<std::size_t>(static_cast<double>(gpu.total_bytes()) * o.fraction)
-                                : parse_bytes(o.bytes_text);
+  const auto part_of = static_cast<double>(o.of_free ? gpu.free_bytes() : gpu.total_bytes());
+  const std::size_t bytes =
+      o.bytes_text.empty() ? static_cast<std::size_t>(part_of * o.fraction) : parse_bytes(o.bytes_text);
   std::printf("training %zu MiB on %s\n", bytes >> 20, gpu.name().c_str());
   Trainer trainer(bytes, o.window, o.streams ? Stream::Kind::own : Stream::Kind::legacy);
   std::uint64_t done = 0;
@@ -159,7 +160,7 @@ void run(const Options& o) {
   } else {
     done = restore(o.resume, trainer.layers());
   }
-  std::printf("ready at step %lu\n", done);
+  std::printf("ready at step %lu, with %zu bytes\n", done, bytes);
   done = train(trainer, done, o);
   if (asked_to_stop) {
     save(o.save_on_term, done, trainer.layers());
@@ -177,6 +178,7 @@ int main_of(int argc, char** argv) {
   app.add_option("--fraction", o.fraction, "part of the card to use")
       ->check(CLI::Range(0.01, 1.0))
       ->capture_default_str();
+  app.add_flag("--of-free", o.of_free, "--fraction is of the memory that is free, not of all");
   app.add_option("--steps", o.steps, "stop after this step (0: run until told to stop)");
   app.add_option("--seconds", o.seconds, "stop after this time");
   app.add_option("--window", o.window, "elements a step works on")
