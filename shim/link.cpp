@@ -130,7 +130,13 @@ class Session {
   }
 
   bool accept(const Welcome& welcome, Packet& packet) {
-    if (!common_minor(welcome.major, welcome.minor) || packet.fd_count < 3) return false;
+    if (!common_minor(welcome.major, welcome.minor)) {
+      log::line("unmanaged: the broker speaks protocol %u.%u, this library %u.%u", welcome.major, welcome.minor,
+                protocol_major, protocol_minor);
+      next_try_ms = 60'000;
+      return false;
+    }
+    if (packet.fd_count < 3) return false;
     const int down = packet.fds[0].get(), up = packet.fds[1].get();
     if (!check_shared_memory(down, page_bytes) || !check_shared_memory(up, page_bytes)) return false;
     doorbell_ = std::move(packet.fds[2]);

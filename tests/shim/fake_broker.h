@@ -64,7 +64,9 @@ class FakeBroker {
 
   // The first quota and gate a shim hears are these.
   std::uint64_t first_quota = ~0ull >> 1;
-  unsigned card = 0;  // the one that all other functions are about
+  unsigned card = 0;                                // the one that all other functions are about
+  bool rings = true;                                // false: what it writes has to be found without a wake
+  std::uint16_t major = protocol_major, minor = 0;  // that it says it speaks
 
   bool attached() const { return (attached_ >> card & 1) != 0; }
   bool hung_up() const { return hung_up_; }  // the client has gone
@@ -101,6 +103,7 @@ class FakeBroker {
     return returned_;
   }
   void wake() {
+    if (!rings) return;
     down_.mapping.as<DownPage>()->wake.fetch_add(1, std::memory_order_release);
     futex::wake_all(down_.mapping.as<DownPage>()->wake, futex::Scope::shared);
   }
@@ -161,7 +164,8 @@ class FakeBroker {
   }
   void answer_hello() {
     auto answer = make_message<Welcome>();
-    answer.major = protocol_major;
+    answer.major = major;
+    answer.minor = minor;
     answer.client = 1;
     const int fds[] = {down_.fd.get(), up_.fd.get(), doorbell_.get()};
     (void)send_message(client_.get(), answer, fds);
