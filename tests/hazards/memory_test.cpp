@@ -55,6 +55,33 @@ TEST_CASE("hazard 11: ten thousand small allocations take no more than 32 MiB, a
   demand(broker().up().needed.load() == before, "what is freed is given back");
 }
 
+TEST_CASE("hazard 11: small allocations need nothing of the driver's, n chunks take 1 + 3 n calls, and 1 + 2 n back") {
+  const auto sum = [](std::initializer_list<const char*> functions) {
+    std::size_t all = 0;
+    for (const char* function : functions) all += calls(function, false);
+    return all;
+  };
+  const auto made = [&] {
+    return sum({"cuMemAlloc_v2", "cuMemAddressReserve", "cuMemCreate", "cuMemMap", "cuMemSetAccess"});
+  };
+  const auto given_back = [&] { return sum({"cuMemFree_v2", "cuMemUnmap", "cuMemRelease", "cuMemAddressFree"}); };
+  (void)context();
+  CUdeviceptr first = 0, at = 0;
+  OK(cuMemAlloc_v2(&first, 1024));
+  const std::size_t made_before = made(), back_before = given_back();
+  for (unsigned i = 0; i < 2000; ++i) {
+    OK(cuMemAlloc_v2(&at, 1024));
+    OK(cuMemFree_v2(at));
+  }
+  demand(made() == made_before && given_back() == back_before, "small allocations share their memory, call for call");
+  constexpr std::size_t n = 8, chunk = 8 * mib;  // of a card of 512 MiB
+  OK(cuMemAlloc_v2(&at, n * chunk));
+  demand(made() - made_before <= 1 + 3 * n, "n chunks take 1 + 3 n calls");
+  OK(cuMemFree_v2(at));
+  demand(given_back() - back_before <= 1 + 2 * n, "n chunks go back with 1 + 2 n calls");
+  OK(cuMemFree_v2(first));
+}
+
 TEST_CASE("hazard 13: legacy IPC of memory that can move is refused in words the program knows") {
   (void)context();
   CUdeviceptr at = 0;
