@@ -47,8 +47,8 @@ struct alignas(128) DownGpu {
 //            only there, unregisters and unmaps it and sends `returned`. Never below the limit, so that what goes back
 //            is not what will be asked for next. Data that is evicted there is not moved for it. It is in no hurry:
 //            only after whatever a request waits for.
-//   broker   The limit is at least what the client has evicted or may have to evict; it falls to what the program has
-//            allocated + a chunk after a time without need, and under memory pressure at once.
+//   broker   The limit is never below what the client has evicted. It falls to what the program has allocated + a chunk
+//            after a time without need, and further under memory pressure, at once (docs/memory.md).
 struct alignas(4096) DownPage {
   Word32 wake;                // futex word (shared): raised after every change to this page, then all waiters are woken
   Word32 restarting;          // != 0: the broker has announced a restart; wait longer before going on without it
