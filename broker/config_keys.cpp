@@ -81,8 +81,11 @@ constexpr Key<Config> policy_keys[] = {
      "Pause before the next attempt after work on the card did not finish in time; doubled each time, up to a minute."},
     {"growth_headroom", FIELD(BytesField, rules.growth_headroom), 0, tib, nullptr,
      "Room to grow that is granted beyond present needs, where the card has it to spare."},
+    {"drain_limit", FIELD(MicrosecondsField, rules.drain_limit_us), 0, second, nullptr,
+     "How much GPU work, in estimated time, a training program may have queued while a service or an interactive "
+     "program is connected; `\"0\"`: no bound."},
     {"armed_drain_limit", FIELD(MicrosecondsField, rules.armed_drain_limit_us), 10'000, second, nullptr,
-     "How much queued GPU work a program may have while somebody is likely to need the card."},
+     "... while a request is on its way to somebody of a higher class."},
 };
 #undef FIELD
 

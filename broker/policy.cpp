@@ -71,9 +71,16 @@ Reason stuck_reason(Work& w, const Item& i) {
   return present && memory && w.passed(i.c.gate_since, says_stuck) ? Reason::overdue : Reason::none;
 }
 
+// Loose while nobody comes: a long queue gives a trainer room for pauses of its own. Nobody has to wait for the drain
+// of a trainer that is alone with its like.
+std::uint32_t drain_limit_us(const Work& w, const Item& i) {
+  if (i.c.klass < w.comes) return w.rules.armed_drain_limit_us;
+  return i.c.klass < w.highest && i.c.klass == Class::training ? w.rules.drain_limit_us : 0;
+}
+
 void say_the_rest(Work& w, const Answer& answer) {
   for (Item& i : w.items()) {
-    const std::uint32_t limit = i.c.klass < w.comes ? w.rules.armed_drain_limit_us : 0;
+    const std::uint32_t limit = drain_limit_us(w, i);
     if (limit != i.c.drain_limit_us) answer.say(i, Arm{i.c.id, limit});
     const Reason stuck = stuck_reason(w, i);
     if (stuck != i.c.stuck) answer.say(i, Stuck{i.c.id, stuck});

@@ -40,12 +40,13 @@ struct Rules {
   Time loading_quiet = 30 * second;  // a starting service counts as loaded after this long without activity
   Time loading_max = 300 * second;
   Time loading_linger = 10 * second;
-  Time yield_idle = 50 * ms;             // a holder idle for this long yields to a waiting peer of its class
-  Time max_slice = 5 * second;           // a busy one yields after this long
-  Time exit_grace = 60 * second;         // what a program with a signal behind the gate gets, in all
-  Time overdue_retry = 500 * ms;         // doubled at each failure in a row, up to a minute
-  Bytes growth_headroom = 256ull << 20;  // quota above what is needed, where the card has it to spare
-  std::uint32_t armed_drain_limit_us = 2000;
+  Time yield_idle = 50 * ms;              // a holder idle for this long yields to a waiting peer of its class
+  Time max_slice = 5 * second;            // a busy one yields after this long
+  Time exit_grace = 60 * second;          // what a program with a signal behind the gate gets, in all
+  Time overdue_retry = 500 * ms;          // doubled at each failure in a row, up to a minute
+  Bytes growth_headroom = 256ull << 20;   // quota above what is needed, where the card has it to spare
+  std::uint32_t drain_limit_us = 50'000;  // of training's work in flight, while a higher class has a client; 0: none
+  std::uint32_t armed_drain_limit_us = 2'000;  // ... while a request is on its way
 };
 
 // How long a service has been left alone between requests, lately.
@@ -136,7 +137,7 @@ struct SetQuota {
   Bytes quota;
   Reason reason;
 };
-// 0: loose.
+// How much work a client may have in flight. 0: no bound.
 struct Arm {
   ClientId client;
   std::uint32_t drain_limit_us;

@@ -149,9 +149,10 @@ void rank(Work& w, Item& i) {
 
 // Requests in flight that nothing has been done for yet, as the classes below them see them.
 void watch_arrivals(Work& w) {
-  w.comes = w.may_come = Class::training;
+  w.comes = w.may_come = w.highest = Class::training;
   for (const Item& i : w.items()) {
     const Client& c = i.c;
+    w.highest = std::max(w.highest, c.klass);
     if (c.klass == Class::training || c.waiting == 0) continue;
     if (c.klass > w.comes && !w.passed(c.last_arrival, w.rules.linger_min)) w.comes = c.klass;
     const bool unproven = !c.proven && !c.loading;

@@ -70,6 +70,7 @@ struct Work {
   Signed room = 0;                // for what can move: capacity less headroom, foreign and native memory
   Signed free = 0;                // not charged to anybody
   Class comes = Class::training;  // a request for a service of this class is in flight and fresh: those below are armed
+  Class highest = Class::training;   // of all clients
   Class may_come = Class::training;  // one that may lead to nothing has just arrived
   const Item* at_work = nullptr;     // of those that run and want to, one of the highest class; those below stand aside
   std::size_t count = 0;

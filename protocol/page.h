@@ -32,7 +32,7 @@ struct alignas(128) DownGpu {
   Word gate;                    // pack(GateWord)
   Word quota_plus_1;            // bytes the client may hold through Lull now; 0: no limit
   Word admit_plus_1;            // bytes `needed` may reach (there is a place to evict them to); 0: no limit
-  Word32 drain_limit_us;        // != 0: armed; keep the queue on the device shorter than this, in microseconds
+  Word32 drain_limit_us;        // != 0: queue no more work on the device than takes about so many microseconds
   Word32 reason;                // Reason (protocol/reason.h), why gate and quota are as they are; for people only
   std::uint64_t pause_hint[2];  // reserved for a word written by the kernel when a packet arrives; must be 0
   Word piece_bytes;             // how much to copy in one piece; 0: as the shim thinks

@@ -2,6 +2,7 @@
 #include "shim/arrays.h"
 #include "shim/deferred.h"
 #include "shim/drain.h"
+#include "shim/flight.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
 #include "shim/managed.h"
@@ -63,6 +64,7 @@ CUresult create_v4(CUcontext* context, CUctxCreateParams* parameters, unsigned f
 CUresult destroy(CUcontext context) {
   if (!gate::active_now()) return real::cuCtxDestroy_v2(context);
   const mover::Rest rest;
+  flight::forget_context(context);
   const CUresult result = real::cuCtxDestroy_v2(context);
   if (result == CUDA_SUCCESS) forget(context);
   return result;
@@ -76,6 +78,7 @@ CUresult primary_release(CUdevice device) {
   if (!gate::active_now()) return real::cuDevicePrimaryCtxRelease_v2(device);
   const mover::Rest rest;
   const CUcontext context = primary_of(device);
+  flight::forget_context(context);
   const CUresult result = real::cuDevicePrimaryCtxRelease_v2(device);
   if (result == CUDA_SUCCESS && context && !primary_alive(device)) forget(context);
   return result;
@@ -85,6 +88,7 @@ CUresult primary_reset(CUdevice device) {
   if (!gate::active_now()) return real::cuDevicePrimaryCtxReset_v2(device);
   const mover::Rest rest;
   const CUcontext context = primary_of(device);
+  flight::forget_context(context);
   const CUresult result = real::cuDevicePrimaryCtxReset_v2(device);
   if (result == CUDA_SUCCESS && context) forget(context);
   return result;

@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "shim/environment.h"
+#include "shim/flight.h"
 #include "shim/futex.h"
 #include "shim/gil.h"
 #include "shim/handlers.h"
@@ -91,7 +92,7 @@ bool pass_late() {
 
 const std::atomic<std::uint32_t>* private_word = &dormant;
 const Word* gate_word = &unmanaged;
-constinit Entry stranger{~std::uintptr_t{0}, 0, 0};
+constinit Entry stranger{~std::uintptr_t{0}, 0, 0, 0, 0, 0, false};
 __thread Entry* my_entry = &stranger;
 
 bool prepare(const Word* first_gate) {
@@ -145,11 +146,48 @@ bool all_outside() {
 
 std::uint64_t late_passes() { return late.load(std::memory_order_seq_cst); }
 
+// A thread that never ends its change (a signal handler took it elsewhere) is read as it is.
+std::uint64_t submissions_of(const Entry& entry) {
+  for (int attempt = 0; attempt < 1000; ++attempt) {
+    const std::uint32_t before = entry.grants.load();
+    const std::uint64_t made = entry.submissions();
+    if (before % 2 == 0 && entry.grants.load() == before) return made;
+  }
+  return entry.submissions();
+}
+
 std::uint64_t submissions() {
   std::uint64_t sum = 0;
   const unsigned count = entry_count.load(std::memory_order_acquire);
-  for (unsigned i = 0; i < count && i < max_threads; ++i) sum += entries[i].submissions.load(std::memory_order_relaxed);
+  for (unsigned i = 0; i < count && i < max_threads; ++i) sum += submissions_of(entries[i]);
   return sum;
+}
+
+void grant(Entry& mine, std::int64_t credit) {
+  const std::uint32_t changing = mine.grants.load() | 1;
+  mine.grants.store(changing);
+  const std::int64_t left = mine.credit.exchange(credit);  // after the mover's, or taken back by it
+  mine.granted.fetch_add(credit - left);
+  mine.grants.store(changing + 1);
+}
+
+bool take_credit_back() {
+  if (!(private_word->load(std::memory_order_acquire) & recall)) set(recall);
+  barrier();
+  bool all = true;
+  const unsigned count = entry_count.load(std::memory_order_acquire);
+  for (unsigned i = 0; i < count && i < max_threads; ++i) {
+    Entry& entry = entries[i];
+    if (entry.credit.load() <= most_credit) continue;
+    const auto owner = entry.thread.load(std::memory_order_acquire);
+    if (entry.inside.load(std::memory_order_acquire) != 0 && owner && thread_alive(owner)) {
+      all = false;  // perhaps counting right now
+      continue;
+    }
+    entry.granted.fetch_sub(entry.credit.exchange(0));
+  }
+  if (all) clear(recall);
+  return all;
 }
 
 Entry* Pass::first_entry() {
@@ -165,6 +203,9 @@ Entry* Pass::first_entry() {
   }
   return mine;
 }
+
+bool Pass::look(Entry& entry, const Submission& what) { return flight::look(entry, what); }
+void Pass::mark(Entry& entry, const Submission& what) { flight::mark(entry, what); }
 
 void Pass::wait(CUstream stream, std::uintptr_t here) {
   bool told = false, met_closed_gate = false, signalled = false, leaves = false;

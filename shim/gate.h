@@ -17,6 +17,13 @@
 // its thread id. Where membarrier is missing, the private word asks for the slow path, which has the fence.
 //
 // The private word lies in a page that a forked child finds zeroed, and zero means: pass, this process is not ours.
+//
+// A submission costs its thread one of its credit. Where work in flight is bounded (flight.h) credit is small, and who
+// has none left takes the slow path, which looks at what is queued. Where it is not, credit is endless; when a bound
+// comes up, the mover takes such credit back, with the same proof by which a drain finds threads outside:
+//
+//   mover:   set `recall`;  barrier;  whoever is outside now finds `recall` on his way in:  take his credit
+//   thread:  mark inside;  load the private word;  only if there is no `recall`: count down, which is not atomic
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -30,12 +37,29 @@ enum Private : std::uint32_t {
   active = 1,       // this process is managed or could be; 0 in a forked child and in a dormant process
   hold = 2,         // memory is missing: nothing may be submitted, whatever the gate says
   look_closer = 4,  // several GPUs, or no membarrier: decide on the slow path
+  recall = 8,       // endless credit is being taken back: count on the slow path
 };
 
+inline constexpr std::int64_t endless = std::int64_t{1} << 62;
+inline constexpr std::int64_t most_credit = 1024;  // that is not endless
+
 struct alignas(64) Entry {
-  std::atomic<std::uintptr_t> inside;      // address of the frame that is in a driver call; 0: out
-  std::atomic<std::uint64_t> submissions;  // written by its thread alone
-  std::atomic<std::int32_t> thread;        // owner's thread id; 0: free
+  std::atomic<std::uintptr_t> inside;  // address of the frame that is in a driver call; 0: out
+  std::atomic<std::int64_t> credit;    // submissions its thread may make before it looks at what is queued
+  std::atomic<std::int64_t> granted;   // credit in all, so that submissions = granted - credit
+  std::atomic<std::int32_t> thread;    // owner's thread id; 0: free
+  std::atomic<std::uint32_t> grants;   // odd while its thread changes both
+  std::uint64_t accounted;             // submissions that flight.cpp has taken note of; its thread's alone
+  bool uncounted;                      // those since then were made with endless credit; its thread's alone
+
+  std::uint64_t submissions() const { return static_cast<std::uint64_t>(granted.load() - credit.load()); }
+};
+
+// One call that submits: where to, and how much.
+struct Submission {
+  CUstream stream = nullptr;
+  bool names_stream = false;  // it goes into that stream; else it waits for its own end, or submits nothing that lasts
+  unsigned units = 1;         // what it weighs: a graph as much as it contains
 };
 
 // Constant after the first activation; before it they point to words that read "dormant" and "unmanaged".
@@ -51,7 +75,7 @@ inline bool closed(std::uint64_t word) { return (word & 3) == static_cast<std::u
 
 class Pass {
  public:
-  explicit Pass(CUstream stream) {
+  explicit Pass(const Submission& what) {
     const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
     Entry* entry = my_entry;
     if (entry == &stranger) [[unlikely]] {
@@ -61,14 +85,17 @@ class Pass {
     // The stack grows down: a live outer call's frame lies above this one. Anything else was left by longjmp.
     const std::uintptr_t old = entry->inside.load(std::memory_order_relaxed);
     outer_ = old > here ? old : 0;
+    const bool marks = !outer_ && must_look(*entry, what) && look(*entry, what);  // may wait a little, outside
     entry->inside.store(here, std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the mover's membarrier makes this a full fence when needed
     entry_ = entry;
     if (closed(gate_word->load(std::memory_order_acquire)) || private_word->load(std::memory_order_acquire) != active)
         [[unlikely]]
-      wait(stream, here);
-    entry->submissions.store(entry->submissions.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      wait(what.stream, here);
+    if (marks) mark(*entry, what);
+    entry->credit.fetch_sub(1, std::memory_order_relaxed);  // the mover may be taking it back
   }
+  explicit Pass(CUstream stream) : Pass(Submission{stream}) {}
   ~Pass() {
     if (entry_) entry_->inside.store(outer_, std::memory_order_release);  // seen by all_outside()
   }
@@ -77,6 +104,12 @@ class Pass {
 
  private:
   static Entry* first_entry();  // null: this call passes ungated
+  static bool must_look(const Entry& entry, const Submission& what) {
+    const std::uint32_t word = private_word->load(std::memory_order_acquire);
+    return word && (entry.credit.load(std::memory_order_relaxed) <= 0 || what.units > 1 || (word & recall));
+  }
+  static bool look(Entry& entry, const Submission& what);  // true: mark() is to be called
+  static void mark(Entry& entry, const Submission& what);
   void wait(CUstream stream, std::uintptr_t here);
 
   Entry* entry_ = nullptr;
@@ -100,6 +133,10 @@ std::uint64_t late_passes();
 // After closing: whether every thread has been seen outside since. The caller has called barrier() after the close.
 void barrier();
 bool all_outside();
-std::uint64_t submissions();  // of all threads, dead ones too
+std::uint64_t submissions();  // of all threads, dead ones too; the mover's alone
+
+void grant(Entry& mine, std::int64_t credit);  // instead of what is left of the last one
+// Takes endless credit back, from everybody who is outside. False: not from all yet, try again. The mover's alone.
+bool take_credit_back();
 
 }  // namespace lull::gate

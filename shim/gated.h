@@ -2,8 +2,10 @@
 //
 // The usual case of gate::Pass is repeated here, cut so that a launch costs few instructions: nothing is called before
 // the driver is, so the arguments stay where the caller put them. Whatever is unusual (first call of a thread, nested
-// call, gate closed, memory missing) is left to gate::Pass, with everything undone.
+// call, gate closed, memory missing, no credit left) is left to gate::Pass, with everything undone.
 #pragma once
+#include <type_traits>
+
 #include "shim/gate.h"
 #include "shim/real.h"
 #include "shim/rows.h"
@@ -27,7 +29,11 @@ inline Entry nobody;  // left in place of a thread's own entry when gate::Pass d
     entry->inside.store(0, std::memory_order_release);
     return false;
   }
-  words::count_one(entry->submissions);
+  if (!words::spend_one(entry->credit)) [[unlikely]] {
+    entry->credit.fetch_add(1, std::memory_order_relaxed);
+    entry->inside.store(0, std::memory_order_release);
+    return false;
+  }
   return true;
 }
 
@@ -50,6 +56,9 @@ CUstream stream_of(Args... args) {
   return flavour == Stream::per_thread && !stream ? CU_STREAM_PER_THREAD : stream;
 }
 
+template <typename T>
+constexpr bool says_where = std::is_same_v<T, CUstream> || std::is_same_v<T, const CUlaunchConfig*>;
+
 template <auto& next, Stream flavour, typename Signature>
 struct Gated;
 
@@ -67,8 +76,11 @@ struct Gated<next, flavour, CUresult(Args...)> {
     return result;
   }
 
-  [[gnu::noinline, gnu::cold]] static CUresult call_slowly(Args... args) {
-    const gate::Pass inside(stream_of<flavour>(args...));
+  [[gnu::noinline, gnu::cold]] static CUresult call_slowly(Args... args) { return call_heavy(1, args...); }
+
+  // Weighs more than one, where that matters.
+  static CUresult call_heavy(unsigned units, Args... args) {
+    const gate::Pass inside(gate::Submission{stream_of<flavour>(args...), (says_where<Args> || ...), units});
     return next(args...);
   }
 };

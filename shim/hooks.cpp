@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "shim/gated.h"
+#include "shim/graphs.h"
 #include "shim/handlers.h"
 #include "shim/lookup.h"
 #include "shim/pieces.h"
@@ -29,11 +30,31 @@ constexpr struct {
 constexpr struct {
 } split;
 
+// Gated rows that do a little more.
+template <auto& next>
+constexpr bool launches_graph = false;
+template <>
+constexpr bool launches_graph<real::cuGraphLaunch> = true;
+template <>
+constexpr bool launches_graph<real::cuGraphLaunch_ptsz> = true;
+template <typename Signature>
+constexpr bool makes_graph = std::is_same_v<Signature, decltype(::cuGraphInstantiateWithParams)>;
+
+template <auto& next, Stream flavour, typename Signature>
+consteval Signature* gated_call() {
+  if constexpr (launches_graph<next>)
+    return &GatedGraph<next, flavour>::launch;
+  else if constexpr (makes_graph<Signature>)
+    return &GatedGraph<next, flavour>::instantiate;
+  else
+    return &Gated<next, flavour, Signature>::call;
+}
+
 // What a handler word means for one row. A function of another type than the driver's does not compile.
 template <auto& next, Stream flavour, typename Signature>
 struct Slot {
   static consteval Signature* of(decltype(pass)) { return nullptr; }  // the export jumps to the driver itself
-  static consteval Signature* of(decltype(gated)) { return &Gated<next, flavour, Signature>::call; }
+  static consteval Signature* of(decltype(gated)) { return gated_call<next, flavour, Signature>(); }
   static consteval Signature* of(decltype(split)) { return &InPieces<next, flavour, Signature>::call; }
   static consteval Signature* of(Signature* handler) { return handler; }
 };

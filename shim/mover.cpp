@@ -11,6 +11,7 @@
 #include "shim/deferred.h"
 #include "shim/drain.h"
 #include "shim/engine.h"
+#include "shim/flight.h"
 #include "shim/futex.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
@@ -231,8 +232,9 @@ void* run(void*) {
   for (unsigned slot = 0; slot < max_gpus; ++slot) progress[slot].random = static_cast<unsigned>(monotonic_ns()) + slot;
   for (;;) {
     const std::uint32_t wake = process::down().wake.load(std::memory_order_acquire);
+    const bool bound_known = flight::follow();
     work();
-    std::uint64_t pause = recheck_ns;
+    std::uint64_t pause = bound_known ? recheck_ns : recheck_ns / 50;
     for (const Progress& p : progress)
       if (const std::uint64_t now = monotonic_ns(); p.retry_ns > now && p.retry_ns - now < pause)
         pause = p.retry_ns - now;

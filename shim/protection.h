@@ -9,6 +9,7 @@ namespace lull {
 #define LULL_PROTECTIONS(X)                                                                          \
   X(entry_words)         /* a drain waits for threads that are inside the driver */                  \
   X(drain_deadline)      /* a drain gives up after a time, and says why */                           \
+  X(bounded_flight)      /* no more work is queued than a drain may take */                          \
   X(gil_release)         /* a thread that waits at the gate gives Python's lock up */                \
   X(capture_count)       /* nothing is drained while a capture is open */                            \
   X(relaxed_mover)       /* the mover's own calls break no capture */                                \

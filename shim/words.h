@@ -38,9 +38,11 @@ static_assert(!(static_cast<unsigned>(GateState::open) & 1) && !(static_cast<uns
   asm volatile("movq %%rsp, %0" : "=m"(word) : : "memory");
 }
 
-// For a word with one writer: not locked.
-[[gnu::always_inline]] inline void count_one(std::atomic<std::uint64_t>& word) {
-  asm volatile("incq %0" : "+m"(word) : : "cc");
+// For a word with one writer: not locked. False: there was none left, and now it is one below.
+[[gnu::always_inline]] inline bool spend_one(std::atomic<std::int64_t>& credit) {
+  bool had;
+  asm volatile("decq %1" : "=@ccns"(had), "+m"(credit));
+  return had;
 }
 
 #else
@@ -59,8 +61,10 @@ inline void store_stack_pointer(std::atomic<std::uintptr_t>& word) {
   word.store(here, std::memory_order_relaxed);
 }
 
-inline void count_one(std::atomic<std::uint64_t>& word) {  // one writer
-  word.store(word.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+inline bool spend_one(std::atomic<std::int64_t>& credit) {  // one writer
+  const std::int64_t left = credit.load(std::memory_order_relaxed) - 1;
+  credit.store(left, std::memory_order_relaxed);
+  return left >= 0;
 }
 
 #endif

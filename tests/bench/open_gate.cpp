@@ -47,7 +47,7 @@ OpenGate::~OpenGate() {
   std::filesystem::remove_all(runtime_dir_, ignored);
 }
 
-void OpenGate::welcome() {
+void OpenGate::welcome(std::uint32_t drain_limit_us) {
   await_readable(listener_.get(), "the shim to connect: is it preloaded?");
   client_ = Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!client_) throw std::runtime_error("accept");
@@ -61,7 +61,8 @@ void OpenGate::welcome() {
   doorbell_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   auto& gpu = down_.mapping.as<DownPage>()->gpu[0];
   gpu.quota_plus_1.store(pack_limit(1ull << 30), std::memory_order_release);
-  gpu.gate.store(pack(open_word), std::memory_order_release);  // both seen by the acquire loads of the shim
+  gpu.drain_limit_us.store(drain_limit_us, std::memory_order_release);
+  gpu.gate.store(pack(open_word), std::memory_order_release);  // all seen by the acquire loads of the shim
 
   auto welcome = make_message<Welcome>();
   welcome.major = protocol_major;

@@ -1,6 +1,7 @@
 // tests/bench/open_gate.h: a broker that manages one client and leaves its gate open: the state a launch is measured
 // in.
 #pragma once
+#include <cstdint>
 #include <string>
 
 #include "protocol/memory.h"
@@ -17,8 +18,8 @@ class OpenGate {
   OpenGate& operator=(const OpenGate&) = delete;
 
   const std::string& runtime_dir() const { return runtime_dir_; }
-  // Welcomes the next client. Throws when none comes within 10 s.
-  void welcome();
+  // Welcomes the next client. Throws when none comes within 10 s. Its work in flight is bounded, unless that is 0.
+  void welcome(std::uint32_t drain_limit_us = 0);
   // Whether the client has acted on the open gate. Waits at most 10 s.
   bool seen() const;
 

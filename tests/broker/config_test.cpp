@@ -65,6 +65,7 @@ clients_per_uid = 3
 [policy]
 keep_alive = "never"
 linger_min = "2s"
+drain_limit = "0"
 armed_drain_limit = "5ms"
 [gpu]
 residue = "24MiB"
@@ -74,6 +75,7 @@ slots = 2
   CHECK(config.clients_per_uid == 3);
   CHECK(config.rules.keep_alive == policy::never);
   CHECK(config.rules.linger_min == 2 * second);
+  CHECK(config.rules.drain_limit_us == 0);
   CHECK(config.rules.armed_drain_limit_us == 5000);
   CHECK(config.sizes.residue == 24u << 20);
   CHECK(config.sizes.slots == 2);

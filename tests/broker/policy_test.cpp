@@ -65,7 +65,7 @@ TEST_CASE("when a lease has lingered its time the trainer's gate opens at once, 
   REQUIRE(has_lease(w, 1));
   w.answer(1);
   blocked(w, 0);
-  CHECK(asked(w) == Said{"arm 1 0us", "close 1 (lingering)", "open 2 (lingering)", "wake +1000ms"});
+  CHECK(asked(w) == Said{"arm 1 50000us", "close 1 (lingering)", "open 2 (lingering)", "wake +1000ms"});
   w.now += 1 * second - 1;
   CHECK(asked(w) == Said{"wake +1e-06ms"});
   w.now += 1;
@@ -145,6 +145,32 @@ TEST_CASE("an arrival that may be nothing closes the trainer's gate for 20 ms, a
     CHECK(asked(w).front() == "end 1 (request)");
     CHECK(has_lease(w, 1));
   }
+}
+
+TEST_CASE("work in flight is bounded loosely while somebody might come, tightly while somebody does, else not at all") {
+  World w = card();
+  w.add(running(training, 20));
+  w.ask();
+  CHECK(w.state.clients[0].drain_limit_us == 0);
+  w.add(running(inference, 20));
+  w.ask();
+  CHECK(w.state.clients[0].drain_limit_us == 50'000);
+  w.arrive(1, true);
+  w.ask();
+  CHECK(w.state.clients[0].drain_limit_us == 2'000);
+  CHECK(w.state.clients[1].drain_limit_us == 0);
+  w.answer(1);
+  w.ask();
+  CHECK(w.state.clients[0].drain_limit_us == 50'000);
+  w.state.rules.drain_limit_us = 0;
+  w.ask();
+  CHECK(w.state.clients[0].drain_limit_us == 0);
+  w.state.rules.drain_limit_us = 30'000;
+  w.ask();
+  CHECK(w.state.clients[0].drain_limit_us == 30'000);
+  w.remove(1);
+  w.ask();
+  CHECK(w.state.clients[0].drain_limit_us == 0);
 }
 
 TEST_CASE("services take turns in the order in which they came, when the one before is idle") {

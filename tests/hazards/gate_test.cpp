@@ -154,6 +154,33 @@ TEST_CASE("hazard 2: a drain puts nothing in front of the work that a stream wai
   OK(cuMemFree_v2(flag));
 }
 
+TEST_CASE("hazard 2: no more work is queued than the limit allows, and the drain is as short") {
+  (void)context();
+  static std::atomic<unsigned> finished{0};
+  const CUhostFn takes_2_ms = [](void*) {
+    ::usleep(2000);
+    ++finished;
+  };
+  const CUstream stream = make_stream();
+  broker().limit(20'000);
+  for (unsigned i = 0; i < 2; ++i) {  // then the shim has read it
+    broker().gate(GateState::open);
+    demand(broker().reaches(Phase::running), "the gate opens");
+  }
+  unsigned most = 0;
+  for (unsigned launched = 1; launched <= 300; ++launched) {
+    OK(cuLaunchHostFunc(stream, takes_2_ms, nullptr));
+    most = std::max(most, launched - finished);
+  }
+  demand(most <= 20, "no more work is queued than the limit allows");
+  const unsigned at_close = finished;
+  close_gate();
+  demand(finished == 300 && finished - at_close <= 20, "the drain is as short as the limit");
+  broker().limit(0);
+  broker().gate(GateState::open);
+  OK(cuStreamDestroy_v2(stream));
+}
+
 TEST_CASE("hazard 10: a paused program allocates and frees a thousand times without waiting") {
   broker().give_backing(64 * mib);
   const CUdeviceptr before = allocate(4 * mib);

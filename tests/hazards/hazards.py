@@ -64,9 +64,10 @@ HAZARDS = {
         "that was away; whole, with 10^7 launches and 10^4 cycles, in `scripts/check --long` ([shim.md](shim.md))."),
     2: Hazard(
         "A drain that never ends",
-        "A deadline; then the broker is told why (`overdue`), nothing is unmapped, and the program goes on (`shim/drain.h`). Long "
-        "copies go in pieces (`shim/pieces.h`).",
+        "A deadline; then the broker is told why (`overdue`), nothing is unmapped, and the program goes on (`shim/drain.h`). Before "
+        "that, a bound of the work in flight (`shim/flight.h`), and long copies go in pieces (`shim/pieces.h`).",
         [Check("hazard 2:*", "drain_deadline", "the broker is told that a stream is busy"),
+         Check("hazard 2: no more work*", "bounded_flight", "no more work is queued than the limit allows"),
          Check("hazard 2: a drain waits for a piece*", "split_copies", "a drain waits for a piece of a long copy")],
         "Kernels that wait for other GPUs' kernels: on a GPU."),
     3: Hazard(

@@ -21,6 +21,7 @@ OWN, MEMORY = "tests/hazards/own_memory_test.cpp", "tests/hazards/memory_test.cp
 POOLS = "tests/hazards/pool_test.cpp"
 COPIES, FREES, NATIVE, MANAGED, IDENTITY = (f"tests/kinds/{kind}_test.cpp" for kind in
                                             ("copies", "stream_frees", "native", "managed", "identity"))
+FLIGHT = "tests/shim/flight_test.cpp"
 
 # Handler, as in hooks.def without its template argument: the cases (file, beginning of the case's name) that show what it does.
 HANDLERS = {
@@ -68,6 +69,8 @@ HANDLERS = {
     "context::primary_retain": [(VARIANTS, "a primary context that ends")],
     "context::primary_release": [(VARIANTS, "a primary context that ends")],
     "context::primary_reset": [(VARIANTS, "a primary context that ends")],
+    "graphs::instantiate": [(FLIGHT, "a graph weighs")],
+    "graphs::destroy": [(FLIGHT, "a graph weighs")],
     "capture::begin": [(VARIANTS, "a capture begun by any"), (CORE, "an open capture postpones")],
     "capture::end": [(VARIANTS, "a capture begun by any"), (CORE, "an end of capture that fails")],
     "stream::create": [(GATE, "a stream that does not wait")],

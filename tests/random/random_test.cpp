@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <iterator>
 #include <set>
 #include <sstream>
 
@@ -59,7 +60,8 @@ std::string finish(const Child& child) {
   return text + "exit status " + std::to_string(status) + "\n";
 }
 
-// Takes the memory away and gives it back, at random moments and in random amounts, until the client is gone.
+// Takes the memory away and gives it back, at random moments and in random amounts, until the client is gone. Now and
+// then it bounds the work in flight, or lets it go.
 class Preemptions {
  public:
   Preemptions(FakeBroker& broker, std::uint64_t seed) : broker_(broker), dice_(seed), thread_([this] { run(); }) {}
@@ -89,6 +91,7 @@ class Preemptions {
     if (!until([&] { return broker_.attached(); })) return;
     broker_.give_backing(256u << 20);
     while (!stop_) {
+      if (dice_.one_in(3)) broker_.limit(limits_us[dice_.below(std::size(limits_us))]);
       rest(dice_.below(4000));
       broker_.gate(GateState::closed);
       const bool quiet = until([&] { return broker_.reached(Phase::drained) || broker_.reached(Phase::overdue); });
@@ -111,6 +114,7 @@ class Preemptions {
     });
   }
 
+  static constexpr std::uint32_t limits_us[] = {0, 50, 2'000, 50'000};
   FakeBroker& broker_;
   Dice dice_;
   std::atomic<bool> stop_{false};

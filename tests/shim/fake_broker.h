@@ -76,6 +76,10 @@ class FakeBroker {
 
   void gate(GateState state) { gate(state, card); }
   void quota(std::uint64_t bytes) { quota(bytes, card); }
+  void limit(std::uint32_t us) {  // of work in flight; 0: none
+    down(card).drain_limit_us.store(us, std::memory_order_release);
+    wake();
+  }
   void admit(std::uint64_t bytes) {
     down(card).admit_plus_1.store(bytes + 1, std::memory_order_release);
     wake();
