@@ -45,7 +45,13 @@ class Backlog {
       learn((now_ns - since_ns_) / (passed->position - done_), busy_ && waiting);
       done_ = passed->position;
     }
-    if (passed || !waiting) since_ns_ = now_ns, busy_ = waiting != nullptr;
+    if (passed || !waiting) {
+      busy_ = waiting != nullptr;
+      if (waiting || outstanding() == 0)
+        since_ns_ = now_ns;
+      else if (passed)
+        since_ns_ = passed->placed_ns;  // what has been issued behind that marker may have run from then on
+    }
     if (waiting && waiting->position > done_) {
       const std::uint64_t from = std::max(since_ns_, waiting->placed_ns);
       if (now_ns > from) unit_ns_ = std::max(unit_ns_, (now_ns - from) / (waiting->position - done_));
@@ -98,8 +104,8 @@ class Backlog {
 
   Units issued_ = 0, done_ = 0, marked_ = 0, last_ = 1;
   std::uint64_t unit_ns_ = 1;
-  std::uint64_t since_ns_ = 0;  // of the last look that found more passed, or nothing waited for
-  bool busy_ = false;           // at that look a marker was waited for
+  std::uint64_t since_ns_ = 0;  // what is outstanding has not been worked on before, but for a little of the first unit
+  bool busy_ = false;           // at the last look that found more passed, a marker was waited for
   bool fresh_ = true;           // nothing has been marked yet
   bool known_ = false;          // there has been a measurement
   unsigned fruitless_ = 0;

@@ -18,6 +18,7 @@ constexpr std::uint64_t most_limits = 20, longest_wait_ns = 2'000'000'000;
 
 std::atomic<bool> limited{false};        // as the mover has last seen it
 std::atomic<bool> endless_given{false};  // since credit was last taken back
+std::atomic<std::uint32_t> tightenings{0};
 std::atomic<std::uint32_t> thrown{1};
 
 std::uint64_t limit_ns(unsigned slot) {
@@ -55,7 +56,7 @@ void note_visitor(Lane& lane, const gate::Entry& mine) {
   lane.visitor = &mine;
 }
 
-// What has been submitted since the last look. With endless credit nobody knows where to.
+// What has been submitted since the last look. With endless credit nobody knows how much of it is still queued.
 Backlog::Units take_account(gate::Entry& mine) {
   const std::uint64_t made = mine.submissions();
   const Backlog::Units units = mine.uncounted ? 0 : made - mine.accounted;
@@ -89,6 +90,18 @@ Verdict judge(Lane& lane, const gate::Submission& what, std::uint64_t limit, std
           std::clamp(surplus / 4, shortest_pause_ns, longest_pause_ns)};
 }
 
+// The mover's: since its last look.
+bool has_become_tighter() {
+  static std::uint64_t before[max_gpus];
+  bool tighter = false;
+  for (unsigned slot = 0; slot < max_gpus; ++slot) {
+    const std::uint64_t limit = process::attached(slot) ? limit_ns(slot) : 0;
+    tighter = tighter || (limit && (before[slot] == 0 || limit < before[slot]));
+    before[slot] = limit;
+  }
+  return tighter;
+}
+
 // Until there is room in the stream, or it is no longer ours to wait. The credit for what follows.
 Backlog::Units wait_for_room(const Where& place, const gate::Submission& what, Verdict verdict) {
   const std::uint64_t began = monotonic_ns();
@@ -119,7 +132,7 @@ bool begin_lane(const Where& place) {
   const Tried tried;
   const std::uint64_t now = monotonic_ns();
   Lane* lane = tried && !find(tried, place) ? make(tried, place, context, *slot, now) : nullptr;
-  if (lane) lane->backlog.begin(limit, now);
+  if (lane) lane->begin(limit, now);
   return true;
 }
 
@@ -129,9 +142,19 @@ bool look_at(const Where& place, gate::Entry& mine, const gate::Submission& what
   Lane* lane = tried ? find(tried, place) : nullptr;
   const std::uint64_t limit = lane ? limit_ns(lane->slot) : 0;
   if (!limit) return false;
-  lane->backlog.issue(take_account(mine));  // all of it to the stream of this look
+  const std::uint64_t now = monotonic_ns();
+  // Under a tighter limit an estimate that was made long ago would let too much in before it is corrected.
+  const std::uint32_t tightened = tightenings.load(std::memory_order_relaxed);
+  if (mine.uncounted || lane->tightened != tightened) lane->begin(limit, now);
+  lane->tightened = tightened;
+  // All of it to the stream of the last look, where its first submission went for certain; if that is not the one it
+  // was, or has begun anew since, nobody knows.
+  const Backlog::Units units = take_account(mine);
+  if (mine.lane && mine.lane->serial == mine.lane_serial) mine.lane->backlog.issue(units);
+  mine.lane = lane;
+  mine.lane_serial = lane->serial;
   note_visitor(*lane, mine);
-  verdict = judge(*lane, what, limit, monotonic_ns(), false);
+  verdict = judge(*lane, what, limit, now, false);
   return true;
 }
 
@@ -183,8 +206,16 @@ void mark(gate::Entry& mine, const gate::Submission& what) {
 bool follow() {
   const bool now = any_limit();
   limited.store(now, std::memory_order_relaxed);
-  if (now && endless_given.exchange(false) && !gate::take_credit_back()) endless_given.store(true);
+  const bool tighter = has_become_tighter();
+  if (tighter) tightenings.fetch_add(1, std::memory_order_relaxed);
+  const bool endless = now && endless_given.exchange(false);
+  if ((tighter || endless) && !gate::take_credit_back()) endless_given.store(true);
   return !now || !endless_given.load();
+}
+
+void forget_stream(CUstream stream) {
+  const Tried tried;
+  if (Lane* lane = tried ? find(tried, {stream, nullptr, nullptr}) : nullptr) drop(tried, *lane);
 }
 
 void forget_context(CUcontext context) {

@@ -4,9 +4,10 @@
 // A thread counts its submissions down (gate::Entry::credit). When none is left, its next one takes the gate's slow
 // path, and looks:
 //
-//   outside   what it has submitted since its last look is counted to the stream it submits to now; that stream's
-//             markers are asked whether they have been passed; what is still ahead is estimated (backlog.h); if that is
-//             more than the limit, the thread waits until it is half of it
+//   outside   what it has submitted since its last look is counted to the stream of that look; the markers of the
+//   stream
+//             it submits to now are asked whether they have been passed; what is still ahead is estimated (backlog.h);
+//             if that is more than the limit, the thread waits until it is half of it
 //   inside    a marker, an event without timing, is placed in front of its submission, in the same stream, so that it
 //             makes nobody wait who would not have waited anyway
 //
@@ -31,6 +32,7 @@ bool bounded();  // a limit stands: what a submission weighs matters
 // The mover's part: a new limit finds no thread with endless credit. False: not done, look again soon.
 bool follow();
 
+void forget_stream(CUstream stream);     // about to be destroyed: the next one of that name is another
 void forget_context(CUcontext context);  // about to be destroyed, and its events with it
 
 }  // namespace lull::flight

@@ -92,7 +92,7 @@ bool pass_late() {
 
 const std::atomic<std::uint32_t>* private_word = &dormant;
 const Word* gate_word = &unmanaged;
-constinit Entry stranger{~std::uintptr_t{0}, 0, 0, 0, 0, 0, false};
+constinit Entry stranger{~std::uintptr_t{0}, 0, 0, 0, 0, 0, false, 0, nullptr};
 __thread Entry* my_entry = &stranger;
 
 bool prepare(const Word* first_gate) {
@@ -178,10 +178,11 @@ bool take_credit_back() {
   const unsigned count = entry_count.load(std::memory_order_acquire);
   for (unsigned i = 0; i < count && i < max_threads; ++i) {
     Entry& entry = entries[i];
-    if (entry.credit.load() <= most_credit) continue;
+    const std::int64_t credit = entry.credit.load();
+    if (credit <= 0) continue;
     const auto owner = entry.thread.load(std::memory_order_acquire);
     if (entry.inside.load(std::memory_order_acquire) != 0 && owner && thread_alive(owner)) {
-      all = false;  // perhaps counting right now
+      all = all && credit <= most_credit;  // perhaps counting right now
       continue;
     }
     entry.granted.fetch_sub(entry.credit.exchange(0));

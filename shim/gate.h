@@ -31,13 +31,17 @@
 #include "protocol/page.h"
 #include "shim/real.h"
 
+namespace lull::flight {
+struct Lane;
+}
+
 namespace lull::gate {
 
 enum Private : std::uint32_t {
   active = 1,       // this process is managed or could be; 0 in a forked child and in a dormant process
   hold = 2,         // memory is missing: nothing may be submitted, whatever the gate says
   look_closer = 4,  // several GPUs, or no membarrier: decide on the slow path
-  recall = 8,       // endless credit is being taken back: count on the slow path
+  recall = 8,       // credit is being taken back: count on the slow path
 };
 
 inline constexpr std::int64_t endless = std::int64_t{1} << 62;
@@ -51,6 +55,8 @@ struct alignas(64) Entry {
   std::atomic<std::uint32_t> grants;   // odd while its thread changes both
   std::uint64_t accounted;             // submissions that flight.cpp has taken note of; its thread's alone
   bool uncounted;                      // those since then were made with endless credit; its thread's alone
+  std::uint32_t lane_serial;           // of the lane of its last look; its thread's alone
+  flight::Lane* lane;
 
   std::uint64_t submissions() const { return static_cast<std::uint64_t>(granted.load() - credit.load()); }
 };
@@ -136,7 +142,8 @@ bool all_outside();
 std::uint64_t submissions();  // of all threads, dead ones too; the mover's alone
 
 void grant(Entry& mine, std::int64_t credit);  // instead of what is left of the last one
-// Takes endless credit back, from everybody who is outside. False: not from all yet, try again. The mover's alone.
+// Takes credit back from everybody who is outside. False: somebody else has endless credit, try again. The mover's
+// alone.
 bool take_credit_back();
 
 }  // namespace lull::gate

@@ -98,6 +98,7 @@ void drop(const Tried&, Lane& lane) {
     marker.state.store(Marker::unused, std::memory_order_relaxed);
   }
   lane.context = nullptr;
+  lane.serial = 0;
 }
 
 void drop_context(const Tried& tried, CUcontext context) {
@@ -109,6 +110,16 @@ bool Lane::any_waiting() const {
   for (const Marker& marker : markers)
     if (marker.state.load(std::memory_order_acquire) == Marker::placed) return true;
   return false;
+}
+
+void Lane::begin(std::uint64_t limit_ns, std::uint64_t now_ns) {
+  for (Marker& marker : markers) {
+    int placed = Marker::placed;
+    (void)marker.state.compare_exchange_strong(placed, Marker::unused);
+  }
+  static std::uint32_t serials = 0;
+  serial = ++serials;
+  backlog.begin(limit_ns, now_ns);
 }
 
 // Few are placed at a time. They pass in order, so asking stops at the first that has not been passed.

@@ -48,8 +48,11 @@ struct Lane {
   const gate::Entry* visitor = nullptr;
   unsigned visitors = 0;  // how often the visitor has changed of late
   std::uint64_t used_ns = 0;
+  std::uint32_t serial = 0;     // another one each time it begins
+  std::uint32_t tightened = 0;  // how often the limit had become tighter when its backlog began
 
-  void poll(std::uint64_t now_ns);  // asks the driver which markers have been passed
+  void begin(std::uint64_t limit_ns, std::uint64_t now_ns);  // what is queued is not known
+  void poll(std::uint64_t now_ns);                           // asks the driver which markers have been passed
   bool any_waiting() const;
   Marker* take_marker();  // with an event; null: none to be had
 };

@@ -2,6 +2,7 @@
 
 #include "shim/clock.h"
 #include "shim/drain.h"
+#include "shim/flight.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
 #include "shim/process.h"
@@ -32,6 +33,7 @@ CUresult destroy(CUstream stream) {
   if (!gate::active_now()) return real::cuStreamDestroy_v2(stream);
   const SignalsBlocked together;  // as with captures
   process::forget_stream(stream);
+  flight::forget_stream(stream);
   const bool was_capturing = capture::capturing(stream);
   const CUresult result = real::cuStreamDestroy_v2(stream);
   if (result == CUDA_SUCCESS && was_capturing) capture::ended();  // a capture goes with its stream

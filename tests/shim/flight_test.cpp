@@ -73,14 +73,19 @@ struct Stream {
   ~Stream() { CHECK(cuStreamDestroy_v2(stream) == CUDA_SUCCESS); }
 };
 
-// While it lives. The shim has it: when it has answered to two gates since, it has read all the other words in between.
+// When it has answered to two gates, the shim has read every word and written every count of its own in between.
+void await_shim() {
+  for (int i = 0; i < 2; ++i) {
+    broker->gate(GateState::open);
+    REQUIRE(broker->reaches(Phase::running));
+  }
+}
+
+// While it lives.
 struct Limit {
   explicit Limit(std::uint32_t us) {
     broker->limit(us);
-    for (int i = 0; i < 2; ++i) {
-      broker->gate(GateState::open);
-      REQUIRE(broker->reaches(Phase::running));
-    }
+    await_shim();
   }
   ~Limit() { broker->limit(0); }
 };
@@ -123,34 +128,33 @@ TEST_CASE("with a limit of 20 ms about ten kernels of 2 ms are queued, without o
   Kernels kernels(2'000'000);
   const Stream stream;
   const auto launch = [&] { kernels.launch(stream.stream); };
-  const unsigned loose = most_queued(kernels, 150, 1, launch);
+  const unsigned loose = most_queued(kernels, 200, 1, launch);
   REQUIRE(cuStreamSynchronize(stream.stream) == CUDA_SUCCESS);
-  CHECK(loose > 120);
+  CHECK(loose > 180);
   const Limit limit(20'000);
-  const unsigned tight = most_queued(kernels, 150, 1, launch);
-  CHECK(tight <= 15);
+  const unsigned tight = most_queued(kernels, 200, 1, launch);
+  CHECK(tight <= 18);
   CHECK(tight >= 5);  // and the device is not starved
   // So much a drain has to wait for.
   const unsigned at_close = kernels.finished();
   broker->gate(GateState::closed);
   REQUIRE(broker->reaches(Phase::drained));
-  CHECK(kernels.finished() - at_close <= 15);
-  CHECK(kernels.finished() == 300);
+  CHECK(kernels.finished() - at_close <= 18);
+  CHECK(kernels.finished() == 400);
   broker->gate(GateState::open);
 }
 
-TEST_CASE("a limit reaches a thread that has launched without one, at its next launch") {
+TEST_CASE("a limit reaches a thread that has launched without one, or with a looser one, at its next launch") {
   Kernels kernels(2'000'000);
   const Stream stream;
-  for (unsigned round = 0; round < 3; ++round) {
-    kernels.launch(stream.stream);  // endless credit
+  for (const std::uint32_t before_us : {0u, 50'000u, 0u}) {
+    broker->limit(before_us);
+    await_shim();
+    kernels.launch(stream.stream);
     REQUIRE(cuStreamSynchronize(stream.stream) == CUDA_SUCCESS);
     const Limit limit(10'000);
-    CHECK(comes_true([&] {  // the mover sees the new word
-      const unsigned queued = most_queued(kernels, 30, 1, [&] { kernels.launch(stream.stream); });
-      REQUIRE(cuStreamSynchronize(stream.stream) == CUDA_SUCCESS);
-      return queued <= 10;
-    }));
+    CHECK(most_queued(kernels, 30, 1, [&] { kernels.launch(stream.stream); }) <= 12);
+    REQUIRE(cuStreamSynchronize(stream.stream) == CUDA_SUCCESS);
   }
 }
 
@@ -159,17 +163,17 @@ TEST_CASE("every stream is bounded: the default ones, those of other threads, an
   const Stream first, second;
   const Limit limit(20'000);
   SUBCASE("the legacy stream") {
-    CHECK(most_queued(kernels, 40, 1, [&] { kernels.launch(nullptr); }) <= 15);
+    CHECK(most_queued(kernels, 40, 1, [&] { kernels.launch(nullptr); }) <= 20);
   }
   SUBCASE("a thread's own stream") {
     std::thread([&, context = current()] {
       (void)cuCtxSetCurrent(context);
-      CHECK(most_queued(kernels, 40, 1, [&] { kernels.launch(CU_STREAM_PER_THREAD); }) <= 15);
+      CHECK(most_queued(kernels, 40, 1, [&] { kernels.launch(CU_STREAM_PER_THREAD); }) <= 20);
     }).join();
   }
   SUBCASE("two streams by turns") {
     unsigned turn = 0;
-    CHECK(most_queued(kernels, 80, 1, [&] { kernels.launch(turn++ % 2 ? first.stream : second.stream); }) <= 30);
+    CHECK(most_queued(kernels, 80, 1, [&] { kernels.launch(turn++ % 2 ? first.stream : second.stream); }) <= 40);
   }
   SUBCASE("one stream that three threads submit to") {
     std::atomic<unsigned> launched{0}, most{0};
@@ -184,7 +188,7 @@ TEST_CASE("every stream is bounded: the default ones, those of other threads, an
         }
       });
     for (std::thread& thread : threads) thread.join();
-    CHECK(most <= 25);
+    CHECK(most <= 30);
   }
   REQUIRE(cuCtxSynchronize() == CUDA_SUCCESS);
 }
@@ -218,17 +222,18 @@ TEST_CASE("a stream that waits for what its own thread will do later holds the t
   REQUIRE(cuMemsetD32_v2(buffer.at, 0, 1) == CUDA_SUCCESS);
   const Limit limit(1000);
   REQUIRE(cuStreamWaitValue32_v2(stream.stream, buffer.at, 1, CU_STREAM_WAIT_VALUE_GEQ) == CUDA_SUCCESS);
-  for (unsigned i = 0; i < 200; ++i) kernels.launch(stream.stream);
+  for (unsigned i = 0; i < 100; ++i) kernels.launch(stream.stream);
   CHECK(kernels.finished() == 0);
   REQUIRE(cuMemsetD32_v2(buffer.at, 1, 1) == CUDA_SUCCESS);
   REQUIRE(cuStreamSynchronize(stream.stream) == CUDA_SUCCESS);
-  CHECK(kernels.finished() == 200);
+  CHECK(kernels.finished() == 100);
 }
 
 TEST_CASE("submissions are counted exactly while limits come and go") {
   Buffer buffer(4096);
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> launches{0};
+  await_shim();
   const std::uint64_t before = broker->up().submissions.load();
   std::vector<std::thread> threads;
   for (unsigned i = 0; i < 4; ++i)
