@@ -7,6 +7,7 @@
 #include "shim/lock.h"
 #include "shim/make.h"
 #include "shim/range_tree.h"
+#include "shim/signals.h"
 
 namespace lull::graphs {
 namespace {
@@ -75,7 +76,9 @@ void note(CUgraphExec exec, CUgraph graph) {
 }
 
 unsigned weight(CUgraphExec exec) {
-  if (!gate::active_now() || !mutex.try_lock()) return 1;
+  if (!gate::active_now()) return 1;
+  const SignalsBlocked blocked;  // as whoever holds a lock has
+  if (!mutex.try_lock()) return 1;
   const Known* graph = known.at(reinterpret_cast<std::uint64_t>(exec));
   const unsigned units = graph ? graph->units : 1;
   mutex.unlock();
