@@ -41,6 +41,13 @@ CUresult Engine::zero(CUdeviceptr device, std::size_t bytes, unsigned ticket) {
   return mark(real::cuMemsetD32Async(device, 0, bytes / 4, in_), ticket, in_);
 }
 
-CUresult Engine::wait(unsigned ticket) { return real::cuEventSynchronize(done_[ticket]); }
+// A wait that fails says nothing of the copy, which may still be under way to memory that goes next.
+CUresult Engine::wait(unsigned ticket) {
+  const CUresult waited = real::cuEventSynchronize(done_[ticket]);
+  if (waited == CUDA_SUCCESS) return waited;
+  (void)real::cuStreamSynchronize(out_);
+  (void)real::cuStreamSynchronize(in_);
+  return waited;
+}
 
 }  // namespace lull

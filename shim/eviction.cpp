@@ -240,7 +240,10 @@ void Eviction::settle_oldest_move() {
 }
 
 void Eviction::leave(const Locked& locked, Chunk& chunk) {
-  vmm::unmap(chunk);
+  if (!vmm::unmap(chunk)) {
+    failure_ = Overdue::copy_failed;  // the copy is good, for another time
+    return stay(locked, chunk);
+  }
   ledger::note_moved(locked, chunk, Where::absent);
   process::kick_link();  // what has left can be given to the next one now
 }

@@ -46,14 +46,21 @@ CUresult Hasher::begin(CUdeviceptr base, std::uint64_t bytes, unsigned ticket) {
   void* arguments[] = {&base, &pairs, &seed, &results};
   const CUresult launched =
       real::cuLaunchKernel(kernel_, blocks_[ticket], 1, 1, hash_threads, 1, 1, 0, stream_, arguments, nullptr);
-  return launched == CUDA_SUCCESS ? real::cuEventRecord(done_[ticket], stream_) : launched;
+  if (launched != CUDA_SUCCESS) return launched;
+  // What cannot be marked is waited for at once: the chunk may be unmapped as soon as nobody speaks of its hash.
+  const CUresult marked = real::cuEventRecord(done_[ticket], stream_);
+  if (marked != CUDA_SUCCESS) (void)real::cuStreamSynchronize(stream_);
+  return marked;
 }
 
 bool Hasher::done(unsigned ticket) const { return real::cuEventQuery(done_[ticket]) != CUDA_ERROR_NOT_READY; }
 
 CUresult Hasher::finish(unsigned ticket, Digest& digest) {
   const CUresult finished = real::cuEventSynchronize(done_[ticket]);
-  if (finished != CUDA_SUCCESS) return finished;
+  if (finished != CUDA_SUCCESS) {
+    (void)real::cuStreamSynchronize(stream_);
+    return finished;
+  }
   digest = {};
   std::uint64_t any = 0;
   const std::uint64_t* block = results_of(ticket);

@@ -128,7 +128,7 @@ void retire(Region* region) {
       cards[region->slot].sizes.needed -= chunk->bytes;
       continue;
     }
-    if (chunk->where == Where::present) vmm::unmap(*chunk);
+    vmm::discard(*chunk);
     region->chunks.erase(i);
     forget_chunk(chunk);
   }
@@ -274,7 +274,7 @@ void drop(const Locked& locked, Chunk& chunk) {
   Region* region = chunk.region;
   const unsigned slot = region->slot;
   if (chunk.where != Where::absent) {
-    vmm::unmap(chunk);
+    vmm::discard(chunk);
     note_moved(locked, chunk, Where::absent);
   }
   region->chunks.remove(&chunk);

@@ -173,8 +173,12 @@ void forget_context(CUcontext context) {
     if (contexts[i].context == context) contexts.erase(i);
 }
 
+// Only if the driver says that there is no such context: what was allocated in it is then forgotten.
 bool gone(CUcontext context) {
-  if (real::cuCtxPushCurrent_v2(context) != CUDA_SUCCESS) return true;
+  const CUresult pushed = real::cuCtxPushCurrent_v2(context);
+  if (pushed != CUDA_SUCCESS)
+    return pushed == CUDA_ERROR_INVALID_CONTEXT || pushed == CUDA_ERROR_CONTEXT_IS_DESTROYED ||
+           pushed == CUDA_ERROR_INVALID_VALUE;
   const bool is = current_is_gone();
   (void)real::cuCtxPopCurrent_v2(&context);
   return is;

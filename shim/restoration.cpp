@@ -151,7 +151,7 @@ void Restoration::arrive(Chunk& chunk) {
 
 void Restoration::take_back(Chunk& chunk) {
   const Locked locked(ledger::mutex());
-  vmm::unmap(chunk);  // the copy stays
+  vmm::discard(chunk);  // the copy stays
   ledger::note_moved(locked, chunk, Where::absent);
   if (chunk.doomed) ledger::drop(locked, chunk);
 }

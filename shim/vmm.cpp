@@ -15,15 +15,19 @@ CUmemAllocationProp usual_properties(unsigned slot) {
   return properties;
 }
 
-void say(const char* call, CUresult result) {
+// Whether the call succeeded; else it is said.
+bool said(CUresult result, const char* call) {
   if (result != CUDA_SUCCESS && result != CUDA_ERROR_DEINITIALIZED) log::line("%s: error %d", call, result);
+  return result == CUDA_SUCCESS;
 }
 
-// At the first `count` of the program's mappings.
-void unmap_from_program(const ledger::Chunk& chunk, std::size_t count) {
+// At the first `count` of the program's mappings. False: the driver has refused one.
+bool unmap_from_program(const ledger::Chunk& chunk, std::size_t count) {
+  bool gone = true;
   for (std::size_t i = 0; i < count; ++i)
     if (const auto piece = piece_of(*chunk.region->mappings[i], chunk))
-      say("cuMemUnmap", real::cuMemUnmap(piece->at, piece->bytes));
+      gone &= said(real::cuMemUnmap(piece->at, piece->bytes), "cuMemUnmap");
+  return gone;
 }
 
 CUresult map_for_program(const ledger::Chunk& chunk) {
@@ -36,15 +40,27 @@ CUresult map_for_program(const ledger::Chunk& chunk) {
   return CUDA_SUCCESS;
 }
 
+// What the driver does not take back at the second try keeps its handle, and serves the chunk again.
 void release(ledger::Chunk& chunk) {
-  say("cuMemRelease", real::cuMemRelease(chunk.handle));
-  chunk.handle = 0;
+  if (real::cuMemRelease(chunk.handle) == CUDA_SUCCESS || said(real::cuMemRelease(chunk.handle), "cuMemRelease"))
+    chunk.handle = 0;
+}
+
+// A chunk that is absent and has a handle is one that the driver has not taken back: what is left of it goes first.
+void clear_leftovers(const ledger::Chunk& chunk) {
+  for (const Mapping* mapping : chunk.region->mappings)
+    if (const auto piece = piece_of(*mapping, chunk)) (void)real::cuMemUnmap(piece->at, piece->bytes);
+  (void)real::cuMemUnmap(chunk.base, chunk.bytes);
 }
 
 // At the region's own address, where the mover copies; not accessible yet.
 CUresult make_at_home(ledger::Chunk& chunk) {
   const ledger::Region& region = *chunk.region;
   const CUmemAllocationProp properties = region.properties ? *region.properties : usual_properties(region.slot);
+  if (chunk.handle) {
+    clear_leftovers(chunk);
+    return real::cuMemMap(chunk.base, chunk.bytes, 0, chunk.handle, 0);
+  }
   CUresult result = real::cuMemCreate(&chunk.handle, chunk.bytes, &properties, 0);
   if (result != CUDA_SUCCESS) return result;
   result = real::cuMemMap(chunk.base, chunk.bytes, 0, chunk.handle, 0);
@@ -53,8 +69,7 @@ CUresult make_at_home(ledger::Chunk& chunk) {
 }
 
 void unmake_at_home(ledger::Chunk& chunk) {
-  say("cuMemUnmap", real::cuMemUnmap(chunk.base, chunk.bytes));
-  release(chunk);
+  if (said(real::cuMemUnmap(chunk.base, chunk.bytes), "cuMemUnmap")) release(chunk);
 }
 
 }  // namespace
@@ -88,10 +103,24 @@ CUresult map(ledger::Chunk* const* run, unsigned count) {
   return result;
 }
 
-void unmap(ledger::Chunk& chunk) {
-  if (chunk.region->managed) return;
-  unmap_from_program(chunk, chunk.region->mappings.size());
-  unmake_at_home(chunk);
+bool unmap(ledger::Chunk& chunk) {
+  if (chunk.region->managed) return true;
+  const auto& mappings = chunk.region->mappings;
+  std::size_t gone = 0;
+  bool unmapped = true;
+  for (; gone < mappings.size() && unmapped; gone += unmapped)
+    if (const auto piece = piece_of(*mappings[gone], chunk))
+      unmapped = said(real::cuMemUnmap(piece->at, piece->bytes), "cuMemUnmap");
+  if (unmapped && said(real::cuMemUnmap(chunk.base, chunk.bytes), "cuMemUnmap")) return release(chunk), true;
+  while (gone-- > 0)
+    if (map_piece(*mappings[gone], chunk) != CUDA_SUCCESS) return discard(chunk), true;
+  return false;
+}
+
+void discard(ledger::Chunk& chunk) {
+  if (chunk.region->managed || !chunk.handle) return;
+  const bool gone = unmap_from_program(chunk, chunk.region->mappings.size());
+  if (said(real::cuMemUnmap(chunk.base, chunk.bytes), "cuMemUnmap") && gone) release(chunk);
 }
 
 CUresult map_piece(const Mapping& mapping, const ledger::Chunk& chunk) {

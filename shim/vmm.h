@@ -12,8 +12,12 @@ namespace lull::vmm {
 // program has them mapped. On failure nothing is left behind.
 inline constexpr unsigned longest_run = 8;
 CUresult map(ledger::Chunk* const* run, unsigned count);
-// Unmaps and releases. Work that touches the chunk must have finished; the driver does not promise to wait.
-void unmap(ledger::Chunk&);
+// Unmaps and releases. Work that touches the chunk must have finished; the driver does not promise to wait. False: the
+// driver has refused, and all is mapped as before.
+bool unmap(ledger::Chunk&);
+// The same for what is of no use any more: as much of it as the driver will. What it refuses is tried again when the
+// chunk is mapped anew.
+void discard(ledger::Chunk&);
 
 bool rdma_capable(unsigned slot);  // whether memory made as cuMemAlloc's is
 
