@@ -107,8 +107,11 @@ Outcome chunk_hash(const ptx::Kernel& kernel, const ptx::Launch& launch) {
     return Outcome::misaligned;
   std::vector<Sums> blocks(launch.grid[0]);
   const Outcome outcome = in_pieces(pairs, launch, [&](std::uint64_t from, std::uint64_t to) {
-    for (std::uint64_t i = from; i < to; ++i)
-      blocks[i / launch.block[0] % blocks.size()].add(words[2 * i], words[2 * i + 1], seed, i);
+    for (std::uint64_t i = from; i < to;) {
+      const std::uint64_t end = std::min(to, (i / launch.block[0] + 1) * launch.block[0]);
+      Sums& sums = blocks[i / launch.block[0] % blocks.size()];
+      for (; i < end; ++i) sums.add(words[2 * i], words[2 * i + 1], seed, i);
+    }
   });
   for (std::size_t i = 0; i < blocks.size() && outcome == Outcome::ok; ++i) {
     results[4 * i] = blocks[i].low;
