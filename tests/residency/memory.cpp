@@ -83,6 +83,22 @@ bool Memory::intact() const {
   return cuMemcpyDtoH_v2(now.data(), at_, bytes()) == CUDA_SUCCESS && now == expected_;
 }
 
+Reader::Reader(std::vector<const Memory*> all)
+    : thread_([this, all = std::move(all), current = context()] {
+        (void)cuCtxSetCurrent(current);
+        for (const Memory* memory : all)
+          if (!memory->intact()) intact_ = false;
+        done_ = true;
+      }) {}
+
+Reader::~Reader() {
+  if (!done_) {
+    tell_driver("clear");
+    (void)restore();
+  }
+  thread_.join();
+}
+
 void Memory::unmake() {
   if (at_) kind_.unmake(at_, bytes());
   at_ = 0;

@@ -10,32 +10,6 @@ constexpr std::size_t in_flight = 8;  // pieces
 std::uint64_t resident() { return broker().up().resident.load(); }
 std::uint64_t needed() { return broker().up().needed.load(); }
 
-// A thread of the program that reads the memory: it waits at the gate until all of it is there.
-class Reader {
- public:
-  explicit Reader(const Memory& memory)
-      : thread_([this, &memory, current = context()] {
-          (void)cuCtxSetCurrent(current);
-          intact_ = memory.intact();
-          done_ = true;
-        }) {}
-  ~Reader() {
-    if (!done_) {  // the case has failed; it must end all the same
-      tell_driver("clear");
-      (void)restore();
-    }
-    thread_.join();
-  }
-  Reader(const Reader&) = delete;
-  Reader& operator=(const Reader&) = delete;
-  bool done() const { return done_; }
-  bool intact() const { return intact_; }
-
- private:
-  std::atomic<bool> done_{false}, intact_{false};
-  std::thread thread_;
-};
-
 }  // namespace
 
 ALONE("a copy that arrives wrong is found by its hash, and made again before the gate opens") {
@@ -65,7 +39,7 @@ ALONE("while every copy arrives wrong the program waits, the reason is said, and
   REQUIRE(evict());
   tell_driver("corrupt h2d:1+");
   const std::uint64_t wants = broker().up().wants.load();
-  Reader reader(memory);
+  Reader reader({&memory});
   REQUIRE(comes_true([&] { return broker().up().wants.load() > wants; }));
   broker().gate(GateState::open);
   const Since before;
@@ -80,10 +54,10 @@ ALONE("while every copy arrives wrong the program waits, the reason is said, and
   CHECK(reader.intact());
 }
 
-ALONE("an eviction that is no longer wanted ends with the pieces in flight", "LULL_HASH=off", "LULL_SIM_MEMORY=256MiB",
+ALONE("an eviction that is no longer wanted ends with the pieces in flight", "LULL_HASH=off", "LULL_SIM_MEMORY=192MiB",
       "LULL_TEST_CHUNK=50331648") {
-  prepare(192 * mib);
-  Memory memory(4 * large_chunk, 3);
+  prepare(3 * large_chunk);
+  Memory memory(3 * large_chunk, 3);
   broker().gate(GateState::closed);
   REQUIRE(broker().reaches(Phase::drained));
   tell_driver("hang any");  // the first piece
@@ -101,10 +75,10 @@ ALONE("an eviction that is no longer wanted ends with the pieces in flight", "LU
   CHECK(memory.intact());
 }
 
-ALONE("a restore that is no longer wanted ends with the pieces in flight", "LULL_HASH=off", "LULL_SIM_MEMORY=256MiB",
+ALONE("a restore that is no longer wanted ends with the pieces in flight", "LULL_HASH=off", "LULL_SIM_MEMORY=192MiB",
       "LULL_TEST_CHUNK=50331648") {
-  prepare(192 * mib);
-  Memory memory(4 * large_chunk, 4);
+  prepare(3 * large_chunk);
+  Memory memory(3 * large_chunk, 4);
   REQUIRE(evict());
   tell_driver("hang any");
   const Since before;
@@ -120,19 +94,19 @@ ALONE("a restore that is no longer wanted ends with the pieces in flight", "LULL
   CHECK(memory.intact());
 }
 
-ALONE("an eviction that is wanted less of stops where it suffices", "LULL_HASH=off", "LULL_SIM_MEMORY=256MiB",
+ALONE("an eviction that is wanted less of stops where it suffices", "LULL_HASH=off", "LULL_SIM_MEMORY=192MiB",
       "LULL_TEST_CHUNK=50331648") {
-  prepare(192 * mib);
-  Memory memory(4 * large_chunk, 5);
+  prepare(3 * large_chunk);
+  Memory memory(3 * large_chunk, 5);
   broker().gate(GateState::closed);
   REQUIRE(broker().reaches(Phase::drained));
   tell_driver("hang any");
   const Since before;
   broker().quota(0);
   REQUIRE(comes_true([&] { return before.count("cuMemcpyDtoHAsync_v2") == in_flight; }));
-  broker().quota(2 * large_chunk);
+  broker().quota(large_chunk);
   tell_driver("release any");
-  REQUIRE(comes_true([] { return resident() == 2 * large_chunk && broker().reached(Phase::drained); }));
+  REQUIRE(comes_true([] { return resident() == large_chunk && broker().reached(Phase::drained); }));
   CHECK_EQ(before.bytes(sim::Kind::copy_d2h), in_flight * piece);
   REQUIRE(restore());
   CHECK(memory.intact());

@@ -7,14 +7,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <condition_variable>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
-#include <mutex>
+#include <memory>
 
 #include "tests/driver/faults/address.h"
 
@@ -22,10 +21,11 @@ namespace lull::residency_test {
 namespace {
 
 constexpr const char* case_variable = "LULL_TEST_CASE";
-constexpr int longest_seconds = 60;  // of a case; a slow machine's, not what one should take
+constexpr int longest_seconds = 100;  // of a case on a slow machine, not what one should take
 
 std::string own_files;  // the card's file and those beside it start so; empty: not the process of a case
 FakeBroker* own_broker = nullptr;
+std::vector<std::unique_ptr<FakeBroker>> other_brokers;
 std::vector<pid_t> programs;
 
 // The settings come later, and may be others.
@@ -55,6 +55,7 @@ void set(const char* setting) {
 void clean_up() {
   for (const pid_t program : programs) (void)::kill(program, SIGKILL);
   if (own_broker) own_broker->leave();
+  for (const auto& other : other_brokers) other->leave();
   for (const char* end : {"", ".journal", ".log"}) (void)::unlink((own_files + end).c_str());
 }
 
@@ -117,6 +118,8 @@ FakeBroker& broker() {
   return *own_broker;
 }
 
+FakeBroker& another_broker() { return *other_brokers.emplace_back(std::make_unique<FakeBroker>()); }
+
 void prepare(std::uint64_t backing_bytes) {
   const Since before;
   broker().give_backing(backing_bytes);
@@ -134,15 +137,19 @@ bool restore() { return broker().restore(); }
 bool comes_true_with_nudges(const std::function<bool()>& condition) {
   return comes_true([&] {
     if (condition()) return true;
-    if (broker().phase().phase == Phase::overdue) broker().say_again();
+    if (broker().reached(Phase::overdue)) broker().say_again();
     return false;
   });
 }
 
 void tell_driver(const std::string& request) {
   (void)context();
+  tell_driver_of(::getpid(), request);
+}
+
+void tell_driver_of(pid_t process, const std::string& request) {
   sim::SocketAddress to, from;
-  REQUIRE(to.set("@lull-residency-" + std::to_string(::getpid())));
+  REQUIRE(to.set("@lull-residency-" + std::to_string(process)));
   REQUIRE(from.set("@lull-residency-answers-" + std::to_string(::getpid())));
   const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   REQUIRE(::bind(socket.get(), from.get(), from.length) == 0);
@@ -166,9 +173,7 @@ std::uint64_t Since::now_ns() {
 
 std::vector<sim::Record> Since::records() const {
   auto all = sim::read_journal(own_files + ".journal");
-  std::erase_if(all, [&](const sim::Record& r) {
-    return r.start_ns < from_ns_ || r.pid != static_cast<std::uint32_t>(::getpid());
-  });
+  std::erase_if(all, [&](const sim::Record& r) { return r.start_ns < from_ns_ || r.pid != pid_; });
   return all;
 }
 

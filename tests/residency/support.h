@@ -8,6 +8,7 @@
 // Kinds of memory that move are rows of `kinds`: most cases hold for each of them.
 #pragma once
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
@@ -43,6 +44,8 @@ constexpr const char* sentence_of(const char* sentence, ...) { return sentence; 
 // The broker, with this process attached and its context current. `LULL_TEST_CHUNK=BYTES` promises that chunk size.
 FakeBroker& broker();
 CUcontext context();
+// One more, for another process; gone with the case. The programs that are started from here on find the newest.
+FakeBroker& another_broker();
 // Gives backing in one arena and waits until the shim is prepared to evict: registered, and its kernel loaded.
 void prepare(std::uint64_t backing_bytes);
 
@@ -54,6 +57,7 @@ void prepare(std::uint64_t backing_bytes);
 
 // Faults on demand of the simulated driver (faults/request.h), from now on.
 void tell_driver(const std::string& request);
+void tell_driver_of(pid_t process, const std::string& request);
 
 // As NVML says, which the shim has no part in.
 std::size_t free_on_card();
@@ -91,6 +95,7 @@ class Memory {
   void zero();
   void change_byte(std::size_t offset);
   bool intact() const;
+  void is_now_at(CUdeviceptr at) { at_ = at; }  // the program has mapped it elsewhere; 0: it is gone
   void unmake();
 
  private:
@@ -99,12 +104,28 @@ class Memory {
   std::vector<std::uint32_t> expected_;
 };
 
-// What this process has done since a moment, by the journal.
+// A thread of the program that reads memory once: at a closed gate, or when some memory is absent, it waits.
+class Reader {
+ public:
+  explicit Reader(std::vector<const Memory*> all);
+  ~Reader();  // ends also when its case has failed: then all faults are cleared, and the gate is opened
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+  bool done() const { return done_; }
+  bool intact() const { return intact_; }
+
+ private:
+  std::atomic<bool> done_{false}, intact_{true};
+  std::thread thread_;
+};
+
+// What a process has done since a moment, by the journal.
 class Since {
  public:
-  Since() : from_ns_(now_ns()) {}
+  Since() : Since(now_ns(), ::getpid()) {}
   static std::uint64_t now_ns();
-  static Since all() { return Since(0); }    // since the process began
+  static Since all() { return all_of(::getpid()); }  // since the process began
+  static Since all_of(pid_t process) { return Since(0, process); }
   std::vector<sim::Record> records() const;  // by start
   std::vector<sim::Record> of(sim::Kind kind) const;
   std::vector<sim::Record> calls(std::string_view function) const;  // by all threads
@@ -113,8 +134,9 @@ class Since {
   std::size_t count(std::string_view function) const { return calls(function).size(); }
 
  private:
-  explicit Since(std::uint64_t from_ns) : from_ns_(from_ns) {}
+  Since(std::uint64_t from_ns, pid_t process) : from_ns_(from_ns), pid_(static_cast<std::uint32_t>(process)) {}
   std::uint64_t from_ns_;
+  std::uint32_t pid_;
 };
 
 // Another process of this case: the executable in a role (roles.cpp), with its settings. Gone with the object.
@@ -131,5 +153,9 @@ class Program {
   pid_t pid_ = -1;
 };
 int run_role(std::string_view role);
+
+// What the role "hold" keeps in device memory.
+inline constexpr std::size_t held_bytes = 6 * chunk;
+std::vector<std::uint32_t> held_words();
 
 }  // namespace lull::residency_test
