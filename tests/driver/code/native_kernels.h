@@ -3,7 +3,7 @@
 //   lull_sim_fill(words, value, n)   words[i] = value                          32-bit words
 //   lull_sim_saxpy(a, x, y, n)       y[i] = a * x[i] + y[i], rounded once      f32
 //   lull_sim_hash(words, out, n)     out += mix(words[i], i)                   32-bit words into a 64-bit sum
-//   lull_hash(data, pairs, seed, results)   what shim/hash_kernel.h says; every eviction and restore launches it
+//   lull_hash(data, pairs, seed, results)   what shim/hash_kernel.h says, launched by every eviction and restore
 //
 // the first three for every thread i < n of the grid. A program loads the text below (of lull_hash: the shim's), or its
 // own of the same meaning: the name and the sizes of the parameters are what is known. A launch with threads in y or z,
