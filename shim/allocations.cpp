@@ -166,8 +166,9 @@ void give_back(CUdeviceptr base, std::uint64_t id) {
   made_room();
 }
 
-std::optional<Allocation> find(CUdeviceptr inside) {
-  const Locked locked(ledger::mutex());
+std::optional<Allocation> find(CUdeviceptr inside) { return find(Locked(ledger::mutex(), Locked::to_look), inside); }
+
+std::optional<Allocation> find(const Locked&, CUdeviceptr inside) {
   const Allocation* allocation = known_at(inside);
   return allocation ? std::optional(*allocation) : std::nullopt;
 }

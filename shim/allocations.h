@@ -35,6 +35,7 @@ CUresult release(CUdeviceptr base);  // CUDA_ERROR_INVALID_VALUE: not ours
 std::optional<std::uint64_t> take(CUdeviceptr base);  // its id; nothing: not ours
 void give_back(CUdeviceptr base, std::uint64_t id);   // does nothing if it has gone with its context
 std::optional<Allocation> find(CUdeviceptr inside);
+std::optional<Allocation> find(const Locked&, CUdeviceptr inside);
 ledger::Region* region_of(const Locked&, CUdeviceptr inside);  // null: not ours
 void release_context(CUcontext context);  // the context is gone, and with it the program's claim to its memory
 

@@ -1,10 +1,9 @@
-#include "shim/allocations.h"
 #include "shim/deferred.h"
 #include "shim/environment.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
 #include "shim/ledger.h"
-#include "shim/mappings.h"
+#include "shim/pointers.h"
 #include "shim/process.h"
 #include "shim/protection.h"
 #include "shim/sizes.h"
@@ -12,6 +11,10 @@
 
 namespace lull::info {
 namespace {
+
+using pointers::Known;
+using pointers::look_up;
+using pointers::Mapped;
 
 template <class T>
 CUresult answer(void* data, T value) {
@@ -54,44 +57,6 @@ std::optional<CUresult> own_attribute(const allocations::Allocation& a, void* da
   }
 }
 
-// Memory that the program has mapped itself.
-struct Mapped {
-  CUdeviceptr at;
-  std::uint64_t bytes;
-  int device;
-  std::uint64_t handle_types, id;
-  Range reservation;
-  int access;  // of its own device
-  bool rdma_capable, decompress_capable, pinned;
-};
-
-// The two enumerations agree.
-int access_of(const Mapping& mapping) {
-  for (const CUmemAccessDesc& access : mapping.access)
-    if (access.location.type == CU_MEM_LOCATION_TYPE_DEVICE &&
-        access.location.id == mapping.physical->properties.location.id)
-      return static_cast<int>(access.flags);
-  return static_cast<int>(CU_POINTER_ATTRIBUTE_ACCESS_FLAG_NONE);
-}
-
-std::optional<Mapped> find_mapped(CUdeviceptr inside) {
-  const Locked locked(ledger::mutex());
-  const Mapping* mapping = mappings::at(locked, inside);
-  if (!mapping || !mapping->physical) return std::nullopt;
-  const Physical& physical = *mapping->physical;
-  const auto reservation = mappings::reservation_at(locked, mapping->at);
-  return Mapped{mapping->at,
-                mapping->bytes,
-                physical.properties.location.id,
-                static_cast<std::uint64_t>(physical.properties.requestedHandleTypes),
-                physical.id,
-                reservation.value_or(mapping->range()),
-                access_of(*mapping),
-                physical.properties.allocFlags.gpuDirectRDMACapable != 0,
-                (physical.properties.allocFlags.usage & CU_MEM_CREATE_USAGE_HW_DECOMPRESS) != 0,
-                physical.region->pinned};
-}
-
 // As the driver would say it of memory that is there. Its range is the reservation.
 std::optional<CUresult> own_attribute(const Mapped& m, void* data, CUpointer_attribute attribute, CUdeviceptr at) {
   switch (attribute) {
@@ -117,22 +82,9 @@ std::optional<CUresult> own_attribute(const Mapped& m, void* data, CUpointer_att
   }
 }
 
-// What the shim knows about an address.
-struct Known {
-  std::optional<allocations::Allocation> allocation;
-  std::optional<Mapped> mapping;
-
-  explicit operator bool() const { return allocation || mapping; }
-  std::optional<CUresult> answer(void* data, CUpointer_attribute attribute, CUdeviceptr at) const {
-    if (allocation) return own_attribute(*allocation, data, attribute, at);
-    return mapping ? own_attribute(*mapping, data, attribute, at) : std::nullopt;
-  }
-};
-
-Known look_up(CUdeviceptr pointer) {
-  Known known{allocations::find(pointer), std::nullopt};
-  if (!known.allocation) known.mapping = find_mapped(pointer);
-  return known;
+std::optional<CUresult> answer_of(const Known& known, void* data, CUpointer_attribute attribute, CUdeviceptr at) {
+  if (known.allocation) return own_attribute(*known.allocation, data, attribute, at);
+  return known.mapping ? own_attribute(*known.mapping, data, attribute, at) : std::nullopt;
 }
 
 }  // namespace
@@ -159,18 +111,17 @@ CUresult total_mem(std::size_t* bytes, CUdevice device) {
 }
 
 CUresult address_range(CUdeviceptr* base, std::size_t* bytes, CUdeviceptr inside) {
-  const auto allocation = gate::active_now() ? allocations::find(inside) : std::nullopt;
-  const auto mapping = gate::active_now() && !allocation ? find_mapped(inside) : std::nullopt;
-  if (!allocation && !mapping) return real::cuMemGetAddressRange_v2(base, bytes, inside);
-  if (base) *base = allocation ? allocation->base : mapping->at;
-  if (bytes) *bytes = allocation ? allocation->bytes : mapping->bytes;
+  const Known known = gate::active_now() ? look_up(inside) : Known{};
+  if (!known) return real::cuMemGetAddressRange_v2(base, bytes, inside);
+  if (base) *base = known.allocation ? known.allocation->base : known.mapping->at;
+  if (bytes) *bytes = known.allocation ? known.allocation->bytes : known.mapping->bytes;
   return CUDA_SUCCESS;
 }
 
 CUresult pointer_attribute(void* data, CUpointer_attribute attribute, CUdeviceptr pointer) {
   const Known known = gate::active_now() && data ? look_up(pointer) : Known{};
   if (known && attribute == CU_POINTER_ATTRIBUTE_P2P_TOKENS) return program::peer_tokens(data, pointer);
-  const auto result = known.answer(data, attribute, pointer);
+  const auto result = answer_of(known, data, attribute, pointer);
   return result ? *result : real::cuPointerGetAttribute(data, attribute, pointer);
 }
 
@@ -182,7 +133,7 @@ CUresult pointer_attributes(unsigned count, CUpointer_attribute* attributes, voi
   if (!known) return driver;
   for (unsigned i = 0; i < count; ++i)
     if (data[i]) {
-      const auto result = known.answer(data[i], attributes[i], pointer);
+      const auto result = answer_of(known, data[i], attributes[i], pointer);
       if (result && *result != CUDA_SUCCESS) *static_cast<void**>(data[i]) = nullptr;
     }
   return CUDA_SUCCESS;

@@ -18,6 +18,8 @@ class Mutex {
  public:
   constexpr Mutex() = default;
   bool try_lock() { return take(held); }
+  // How often it has been taken to change what it protects. Never 0 after the first time.
+  std::uint64_t turns() const { return turns_.load(std::memory_order_acquire); }
   void unlock() {
     if (state_.exchange(free, std::memory_order_release) == waited_for) futex::wake_one(state_, futex::Scope::process);
   }
@@ -39,17 +41,22 @@ class Mutex {
   }
 
   std::atomic<std::uint32_t> state_{free};
+  std::atomic<std::uint64_t> turns_{1};
 };
 
 class Locked {
  public:
-  explicit Locked(Mutex& mutex) : mutex_(mutex) {
-    if (mutex.try_lock()) return;
-    do {
-      signals_.let_in();
-      mutex.await();
-      signals_.block();
-    } while (!mutex.take(Mutex::waited_for));  // others may wait, too
+  enum Purpose { to_change, to_look };
+
+  explicit Locked(Mutex& mutex, Purpose purpose = to_change) : mutex_(mutex) {
+    if (!mutex.try_lock()) {
+      do {
+        signals_.let_in();
+        mutex.await();
+        signals_.block();
+      } while (!mutex.take(Mutex::waited_for));  // others may wait, too
+    }
+    if (purpose == to_change) mutex.turns_.fetch_add(1, std::memory_order_release);
   }
   ~Locked() { mutex_.unlock(); }
   Locked(const Locked&) = delete;
