@@ -10,14 +10,18 @@ import unittest
 
 ROOT, COMPILER = sys.argv[1], sys.argv[2:]
 TRUTH = "HOOK(cuMemAlloc_v2, cuMemAlloc, 3020, , memory::alloc)"
+# Rows that hooks.cpp names itself.
+OTHERS = """HOOK(cuInit, cuInit, 2000, , pass)
+HOOK(cuGraphLaunch, cuGraphLaunch, 10000, , gated)
+HOOK(cuGraphLaunch_ptsz, cuGraphLaunch, 10000, _ptsz, gated)
+"""
 
 
 def compile_with(row):
     with tempfile.TemporaryDirectory() as folder:
         table = pathlib.Path(folder, "shim", "hooks.def")
         table.parent.mkdir()
-        table.write_text(f"{row}\nHOOK(cuInit, cuInit, 2000, , pass)\n", encoding="utf-8")
-        # handlers.h has templates that need no other row, lookup.h only declares: one row is enough.
+        table.write_text(f"{row}\n{OTHERS}", encoding="utf-8")
         flags = ["-std=c++20", "-fsyntax-only", "-D__CUDA_API_VERSION_INTERNAL", "-I", folder, "-I", ROOT]
         command = COMPILER + flags + [f"{ROOT}/shim/hooks.cpp"]
         return subprocess.run(command, capture_output=True, text=True, check=False)

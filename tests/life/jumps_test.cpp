@@ -173,7 +173,7 @@ TEST_CASE("handlers that jump out of the shim at any instruction leave no lock h
     stop = false;
   })
       .detach();
-  demand(comes_true([&] { return !stop; }), "other threads allocate, free and make streams as before");
+  demand(comes_true([&] { return !stop; }), "after the jumps other threads allocate, free and make streams as before");
   demand(broker().evict_to(0), "the memory leaves after handlers have jumped out of the shim");
   demand(broker().restore(), "the memory comes back");
   demand(intact(kept, 8 * mib, 11), "its content is the same");
