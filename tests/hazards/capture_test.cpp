@@ -32,7 +32,9 @@ struct Capture {
 TEST_CASE("hazard 4: a capture puts the drain off until it has ended") {
   Capture capture;
   broker().gate(GateState::closed);
-  demand(broker().reaches(Phase::draining), "the drain begins");
+  // One that has ended already was seen beginning, too.
+  demand(comes_true([] { return broker().reached(Phase::draining) || broker().reached(Phase::drained); }),
+         "the drain begins");
   demand(!comes_true([] { return broker().phase().phase == Phase::drained; }, 1),
          "nothing is drained while a capture is open");
   capture.end();
