@@ -113,7 +113,10 @@ Backlog::Units wait_for_room(const Where& place, const gate::Submission& what, V
     const std::uint64_t now = monotonic_ns();
     if (now - began > keeps_python_ns) gil.release();
     const Tried tried;
-    if (!tried) continue;
+    if (!tried) {  // somebody looks; should he never come back, nobody waits for him
+      if (now - began > longest_wait_ns) return 1;
+      continue;
+    }
     Lane* lane = find(tried, place);
     const std::uint64_t limit = lane ? limit_ns(lane->slot) : 0;
     if (!limit) return 1;

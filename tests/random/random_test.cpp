@@ -214,7 +214,13 @@ int run(const Harness& harness, unsigned first, unsigned count) {
   unsigned different = 0;
   for (unsigned seed = first; seed < first + count; seed += batch) {
     const unsigned some = std::min(batch, first + count - seed);
-    std::string how = first_difference(harness.alone(seed, some, {}), harness.preempted(seed, some, {}, counts));
+    std::printf("%u programs from %u on: alone", some, seed);  // whoever is ended for hanging has said where
+    std::fflush(stdout);
+    const std::string expected = harness.alone(seed, some, {});
+    std::printf(", preempted");
+    std::fflush(stdout);
+    std::string how = first_difference(expected, harness.preempted(seed, some, {}, counts));
+    std::printf(how.empty() ? ", the same\n" : ", not the same\n");
     if (how.empty()) continue;
     ++different;
     report(harness, seed, std::strtoull(how.c_str() + sizeof "program", nullptr, 10), how);
