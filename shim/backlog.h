@@ -34,27 +34,29 @@ class Backlog {
   Units position() const { return issued_; }  // of a marker that is placed now
   void marked() { marked_ = issued_, fresh_ = false; }
 
-  // A look at the markers, at now_ns: the newest that has been passed, if any more have, and the oldest that has not.
+  // A look at the markers: the newest that has been passed, if any more have, and the oldest that has not. The thread
+  // that looks may lose its processor at any point, so it tells the time before it asked and the time when it knew: of
+  // either the one that makes a unit longer.
   struct Marker {
     Units position;
     std::uint64_t placed_ns;
   };
-  void seen(std::uint64_t now_ns, const Marker* passed, const Marker* waiting) {
+  void seen(std::uint64_t asked_ns, std::uint64_t known_ns, const Marker* passed, const Marker* waiting) {
     if (passed) fruitless_ = 0;
     if (passed && passed->position > done_) {
-      learn((now_ns - since_ns_) / (passed->position - done_), busy_ && waiting);
+      learn((known_ns - since_ns_) / (passed->position - done_), busy_ && waiting);
       done_ = passed->position;
     }
     if (passed || !waiting) {
       busy_ = waiting != nullptr;
       if (waiting || outstanding() == 0)
-        since_ns_ = now_ns;
+        since_ns_ = asked_ns;
       else if (passed)
         since_ns_ = passed->placed_ns;  // what has been issued behind that marker may have run from then on
     }
     if (waiting && waiting->position > done_) {
       const std::uint64_t from = std::max(since_ns_, waiting->placed_ns);
-      if (now_ns > from) unit_ns_ = std::max(unit_ns_, (now_ns - from) / (waiting->position - done_));
+      if (asked_ns > from) unit_ns_ = std::max(unit_ns_, (asked_ns - from) / (waiting->position - done_));
     }
   }
 

@@ -81,7 +81,7 @@ struct Verdict {
 
 // One look at a lane whose limit stands. `waits`: not the first in a row.
 Verdict judge(Lane& lane, const gate::Submission& what, std::uint64_t limit, std::uint64_t now, bool waits) {
-  lane.poll(now);
+  lane.poll();
   lane.used_ns = now;
   const Backlog& backlog = lane.backlog;
   const bool go = !lane.any_waiting() || (waits ? backlog.calm(limit) : backlog.room(what.units, limit));
@@ -132,7 +132,7 @@ bool begin_lane(const Where& place) {
   const auto slot = context ? process::slot_of(context) : std::nullopt;
   const std::uint64_t limit = slot ? limit_ns(*slot) : 0;
   if (!limit) return false;
-  const Tried tried;
+  const Tried tried(Tried::patiently);
   const std::uint64_t now = monotonic_ns();
   Lane* lane = tried && !find(tried, place) ? make(tried, place, context, *slot, now) : nullptr;
   if (lane) lane->begin(limit, now);
@@ -141,7 +141,7 @@ bool begin_lane(const Where& place) {
 
 // False: there is nothing to look at.
 bool look_at(const Where& place, gate::Entry& mine, const gate::Submission& what, Verdict& verdict) {
-  const Tried tried;
+  const Tried tried(Tried::patiently);
   Lane* lane = tried ? find(tried, place) : nullptr;
   const std::uint64_t limit = lane ? limit_ns(lane->slot) : 0;
   if (!limit) return false;
@@ -222,7 +222,7 @@ void forget_stream(CUstream stream) {
 }
 
 void forget_context(CUcontext context) {
-  const Tried tried(1'000'000);
+  const Tried tried(Tried::patiently);
   if (tried) drop_context(tried, context);
 }
 

@@ -1,5 +1,6 @@
 #include "shim/lanes.h"
 
+#include "shim/clock.h"
 #include "shim/engine.h"
 #include "shim/lock.h"
 
@@ -7,6 +8,7 @@ namespace lull::flight {
 namespace {
 
 constexpr unsigned most_lanes = 64;
+constexpr std::uint64_t longest_patience_ns = 5'000'000;  // with Python's lock, perhaps
 
 Mutex mutex;
 Where names[most_lanes];  // apart from the rest, since they are searched
@@ -38,11 +40,20 @@ class Relaxed {
 
 }  // namespace
 
-Tried::Tried(unsigned attempts) {
-  while (!(held_ = mutex.try_lock()) && attempts-- > 0) {
+Tried::Tried(Patience patience) {
+  for (unsigned spins = 0; spins < 200; ++spins) {
+    if ((held_ = mutex.try_lock())) return;
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
+  }
+  if (patience == briefly) return;
+  const std::uint64_t deadline = monotonic_ns() + longest_patience_ns;
+  for (std::uint64_t now = monotonic_ns(); !held_ && now < deadline; now = monotonic_ns()) {
+    signals_.let_in();
+    mutex.await(deadline - now);
+    signals_.block();
+    held_ = mutex.try_lock_after_wait();
   }
 }
 
@@ -123,8 +134,9 @@ void Lane::begin(std::uint64_t limit_ns, std::uint64_t now_ns) {
 }
 
 // Few are placed at a time. They pass in order, so asking stops at the first that has not been passed.
-void Lane::poll(std::uint64_t now_ns) {
+void Lane::poll() {
   const Relaxed relaxed;
+  const std::uint64_t asked_ns = monotonic_ns();
   Backlog::Marker passed{};
   bool any = false;
   for (;;) {
@@ -134,7 +146,8 @@ void Lane::poll(std::uint64_t now_ns) {
           (!first || marker.at.position < first->at.position))
         first = &marker;
     const bool waits = first && real::cuEventQuery(first->event) == CUDA_ERROR_NOT_READY;
-    if (!first || waits) return backlog.seen(now_ns, any ? &passed : nullptr, waits ? &first->at : nullptr);
+    if (!first || waits)
+      return backlog.seen(asked_ns, monotonic_ns(), any ? &passed : nullptr, waits ? &first->at : nullptr);
     any = true;  // or it has failed: the program will meet the error itself
     if (first->at.position > passed.position) passed = first->at;
     first->state.store(Marker::unused, std::memory_order_relaxed);

@@ -7,19 +7,23 @@
 #include "shim/backlog.h"
 #include "shim/gate.h"
 #include "shim/real.h"
+#include "shim/signals.h"
 
 namespace lull::flight {
 
-// Holds the lock, if it is free or soon will be.
+// Holds the lock, if it is free or soon will be. Its holder may be waiting for a processor; who must not go on without
+// a look waits for that a while, `patiently`.
 class Tried {
  public:
-  explicit Tried(unsigned attempts = 200);
+  enum Patience { briefly, patiently };
+  explicit Tried(Patience patience = briefly);
   ~Tried();
   Tried(const Tried&) = delete;
   Tried& operator=(const Tried&) = delete;
   explicit operator bool() const { return held_; }
 
  private:
+  SignalsBlocked signals_;
   bool held_ = false;
 };
 
@@ -52,7 +56,7 @@ struct Lane {
   std::uint32_t tightened = 0;  // how often the limit had become tighter when its backlog began
 
   void begin(std::uint64_t limit_ns, std::uint64_t now_ns);  // what is queued is not known
-  void poll(std::uint64_t now_ns);                           // asks the driver which markers have been passed
+  void poll();                                               // asks the driver which markers have been passed
   bool any_waiting() const;
   Marker* take_marker();  // with an event; null: none to be had
 };

@@ -24,6 +24,14 @@ class Mutex {
     if (state_.exchange(free, std::memory_order_release) == waited_for) futex::wake_one(state_, futex::Scope::process);
   }
 
+  // For who could not take it. Until it may be free, or so long.
+  void await(std::uint64_t limit_ns) {
+    std::uint32_t expected = held;
+    (void)state_.compare_exchange_strong(expected, waited_for, std::memory_order_relaxed);
+    if (expected != free) (void)futex::wait(state_, waited_for, limit_ns, futex::Scope::process);
+  }
+  bool try_lock_after_wait() { return take(waited_for); }  // others may wait, too
+
  private:
   friend class Locked;
   enum State : std::uint32_t { free = 0, held, waited_for };  // zeroed memory is a free mutex
@@ -31,13 +39,6 @@ class Mutex {
   bool take(State as) {
     std::uint32_t expected = free;
     return state_.compare_exchange_strong(expected, as, std::memory_order_acquire, std::memory_order_relaxed);
-  }
-  // Until it may be free. Who is woken and leaves by a signal's handler has taken the wake from the next: hence a
-  // limit.
-  void await() {
-    std::uint32_t expected = held;
-    (void)state_.compare_exchange_strong(expected, waited_for, std::memory_order_relaxed);
-    if (expected != free) (void)futex::wait(state_, waited_for, 100'000'000, futex::Scope::process);
   }
 
   std::atomic<std::uint32_t> state_{free};
@@ -52,9 +53,9 @@ class Locked {
     if (!mutex.try_lock()) {
       do {
         signals_.let_in();
-        mutex.await();
+        mutex.await(longest_wait_ns);
         signals_.block();
-      } while (!mutex.take(Mutex::waited_for));  // others may wait, too
+      } while (!mutex.try_lock_after_wait());
     }
     if (purpose == to_change) mutex.turns_.fetch_add(1, std::memory_order_release);
   }
@@ -63,6 +64,8 @@ class Locked {
   Locked& operator=(const Locked&) = delete;
 
  private:
+  // Who is woken and leaves by a signal's handler has taken the wake from the next: hence a limit.
+  static constexpr std::uint64_t longest_wait_ns = 100'000'000;
   SignalsBlocked signals_;
   Mutex& mutex_;
 };

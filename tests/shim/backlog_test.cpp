@@ -27,10 +27,12 @@ struct Stream {
   explicit Stream(std::uint64_t each_ns) : unit_ns(each_ns) { backlog.begin(limit, now); }
 
   bool waits() const { return !markers.empty(); }
-  void look() {
+  void look(std::uint64_t held_up_ns = 0) {
+    const std::uint64_t asked = now;
+    now += held_up_ns;
     std::optional<Backlog::Marker> passed;
     for (; waits() && markers.front().passes_ns <= now; markers.pop_front()) passed = markers.front().at;
-    backlog.seen(now, passed ? &*passed : nullptr, waits() ? &markers.front().at : nullptr);
+    backlog.seen(asked, now, passed ? &*passed : nullptr, waits() ? &markers.front().at : nullptr);
   }
   void mark() {
     if (!backlog.due(limit, waits())) return;
@@ -132,6 +134,16 @@ TEST_CASE("a pause of the program is not taken for work") {
   CHECK(stream.backlog.unit_ns() <= 2 * ms);
 }
 
+TEST_CASE("a look that is held up before the driver answers does not take kernels for shorter than they are") {
+  Stream stream(2 * ms);
+  for (unsigned i = 0; i < 4; ++i) stream.mark(), stream.issue(1), stream.now += 1000;
+  stream.look();
+  for (unsigned i = 0; i < 3; ++i) {
+    stream.look(2 * ms);
+    CHECK(stream.backlog.unit_ns() >= 2 * ms - 1000);
+  }
+}
+
 TEST_CASE("a stream that does not move lets more and more go on before each wait") {
   Backlog backlog;
   backlog.begin(limit, 0);
@@ -140,7 +152,7 @@ TEST_CASE("a stream that does not move lets more and more go on before each wait
   CHECK(all == 2047);
   backlog.issue(1);
   const Backlog::Marker passed{1, 0};
-  backlog.seen(ms, &passed, nullptr);
+  backlog.seen(ms, ms, &passed, nullptr);
   CHECK(backlog.gave_up() == 1);
 }
 

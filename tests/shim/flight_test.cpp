@@ -188,7 +188,7 @@ TEST_CASE("every stream is bounded: the default ones, those of other threads, an
         }
       });
     for (std::thread& thread : threads) thread.join();
-    CHECK(most <= 30);
+    CHECK(most.load() <= 30);
   }
   REQUIRE(cuCtxSynchronize() == CUDA_SUCCESS);
 }
