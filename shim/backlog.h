@@ -6,11 +6,12 @@
 //   issued   units given to the stream                done   units before the last marker that was seen passed
 //   unit     estimated time of one unit               ahead  (issued - done) x unit
 //
-// What the estimate learns from. Between two looks at which a marker was still waited for, the stream was busy without
-// a break: time by units is a measurement. If it ran dry meanwhile, the same quotient is only an upper bound. A marker
-// that is not passed yet gives a lower one. The estimate rises quickly and falls slowly, since too much in the queue is
-// what must not be. Until it knows anything, a unit counts as an eighth of the limit: so eight are let in, and looked
-// at one by one.
+// What the estimate learns from. Nobody sees a marker pass: it happens between a look that finds it waiting and one
+// that does not, and a thread that looks may lose its processor at any point. So each look tells the time before it
+// asked and the time when it knew, and what the units between two markers took lies between two bounds; the lower one
+// only if the stream was busy without a break. A marker that is not passed yet gives a lower bound, too. The estimate
+// rises quickly and falls slowly, since too much in the queue is what must not be. Until it knows anything, a unit
+// counts as an eighth of the limit: so eight are let in, and looked at one by one.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -26,7 +27,7 @@ class Backlog {
   void begin(std::uint64_t limit_ns, std::uint64_t now_ns) {
     *this = {};
     unit_ns_ = std::max<std::uint64_t>(limit_ns / 8, 1);
-    since_ns_ = now_ns;
+    began_after_ns_ = began_by_ns_ = looked_ns_ = now_ns;
   }
   void issue(Units units) { issued_ += units; }
   // A submission of so many units is about to follow: the largest piece that a stream must be let to keep waiting.
@@ -34,30 +35,33 @@ class Backlog {
   Units position() const { return issued_; }  // of a marker that is placed now
   void marked() { marked_ = issued_, fresh_ = false; }
 
-  // A look at the markers: the newest that has been passed, if any more have, and the oldest that has not. The thread
-  // that looks may lose its processor at any point, so it tells the time before it asked and the time when it knew: of
-  // either the one that makes a unit longer.
+  // A look at the markers: the newest that has been passed, if any more have, and the oldest that has not.
   struct Marker {
     Units position;
-    std::uint64_t placed_ns;
+    std::uint64_t placed_ns;  // or a little before
   };
   void seen(std::uint64_t asked_ns, std::uint64_t known_ns, const Marker* passed, const Marker* waiting) {
     if (passed) fruitless_ = 0;
+    const std::uint64_t passed_after_ns = passed ? std::max(looked_ns_, passed->placed_ns) : 0;
     if (passed && passed->position > done_) {
-      learn((known_ns - since_ns_) / (passed->position - done_), busy_ && waiting);
+      const Units units = passed->position - done_;
+      const bool measured = busy_ && waiting;
+      at_most((known_ns - began_after_ns_) / units, measured);
+      if (measured && passed_after_ns > began_by_ns_) at_least((passed_after_ns - began_by_ns_) / units);
       done_ = passed->position;
     }
     if (passed || !waiting) {
       busy_ = waiting != nullptr;
-      if (waiting || outstanding() == 0)
-        since_ns_ = asked_ns;
-      else if (passed)
-        since_ns_ = passed->placed_ns;  // what has been issued behind that marker may have run from then on
+      if (outstanding() == 0)
+        began_after_ns_ = began_by_ns_ = asked_ns;
+      else if (passed)  // what has been issued behind that marker may have run from then on
+        began_after_ns_ = passed_after_ns, began_by_ns_ = known_ns;
     }
     if (waiting && waiting->position > done_) {
-      const std::uint64_t from = std::max(since_ns_, waiting->placed_ns);
+      const std::uint64_t from = std::max(began_by_ns_, waiting->placed_ns);
       if (asked_ns > from) unit_ns_ = std::max(unit_ns_, (asked_ns - from) / (waiting->position - done_));
     }
+    looked_ns_ = asked_ns;
   }
 
   Units outstanding() const { return issued_ > done_ ? issued_ - done_ : 0; }
@@ -92,24 +96,22 @@ class Backlog {
     const std::uint64_t ns = std::max(limit_ns / 8, std::min(shortest_span_ns, limit_ns / 4));
     return std::clamp<Units>(ns / unit_ns_, 1, most_unmarked);
   }
-  void learn(std::uint64_t sample_ns, bool measured) {
-    sample_ns = std::max<std::uint64_t>(sample_ns, 1);
-    if (!known_ && (measured || sample_ns < unit_ns_)) {
-      unit_ns_ = sample_ns;
-      known_ = measured;
-    } else if (sample_ns < unit_ns_) {
-      unit_ns_ -= (unit_ns_ - sample_ns + 7) / 8;
-    } else if (measured) {
-      unit_ns_ += (sample_ns - unit_ns_ + 1) / 2;
-    }
+  void at_most(std::uint64_t ns, bool measured) {
+    ns = std::max<std::uint64_t>(ns, 1);
+    if (ns < unit_ns_) unit_ns_ = known_ ? unit_ns_ - (unit_ns_ - ns + 7) / 8 : ns;
+    known_ = known_ || measured;
+  }
+  void at_least(std::uint64_t ns) {
+    if (ns > unit_ns_) unit_ns_ += (ns - unit_ns_ + 1) / 2;
   }
 
   Units issued_ = 0, done_ = 0, marked_ = 0, last_ = 1;
   std::uint64_t unit_ns_ = 1;
-  std::uint64_t since_ns_ = 0;  // what is outstanding has not been worked on before, but for a little of the first unit
-  bool busy_ = false;           // at the last look that found more passed, a marker was waited for
-  bool fresh_ = true;           // nothing has been marked yet
-  bool known_ = false;          // there has been a measurement
+  std::uint64_t began_after_ns_ = 0, began_by_ns_ = 0;  // when the first of what is outstanding became the next
+  std::uint64_t looked_ns_ = 0;
+  bool busy_ = false;   // at the last look that found more passed, a marker was waited for
+  bool fresh_ = true;   // nothing has been marked yet
+  bool known_ = false;  // there has been a measurement
   unsigned fruitless_ = 0;
 };
 

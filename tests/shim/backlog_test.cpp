@@ -144,6 +144,19 @@ TEST_CASE("a look that is held up before the driver answers does not take kernel
   }
 }
 
+TEST_CASE("nor does one that comes long after a marker has been passed") {
+  Stream stream(2 * ms);
+  stream.finished_at = stream.now + ms / 5;
+  for (unsigned i = 0; i < 4; ++i) stream.mark(), stream.issue(1), stream.now += 1000;
+  stream.look();
+  stream.now += 2 * ms;
+  stream.look();
+  stream.now += ms / 5;
+  stream.look();
+  CHECK(stream.backlog.outstanding() == 3);
+  CHECK(stream.backlog.unit_ns() >= 2 * ms);
+}
+
 TEST_CASE("a stream that does not move lets more and more go on before each wait") {
   Backlog backlog;
   backlog.begin(limit, 0);
