@@ -6,6 +6,8 @@
 // Where an account differs, steps are left out one after the other for as long as it still differs, and the command
 // that shows what is left is printed.
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +18,7 @@
 #include <sstream>
 
 #include "tests/random/dice.h"
+#include "tests/random/silent.h"
 #include "tests/shim/fake_broker.h"
 
 extern char** environ;
@@ -24,6 +27,7 @@ namespace lull::random {
 namespace {
 
 constexpr unsigned steps_each = 40, threads_most = 3, batch = 25;
+constexpr int longest_silence_ms = 100'000;  // a program takes less than a second
 
 struct Child {
   pid_t pid;
@@ -49,12 +53,22 @@ Child start(const std::vector<std::string>& words, const std::vector<std::string
   return {pid, Fd(ends[0])};
 }
 
-// All it writes, then how it ended.
-std::string finish(const Child& child) {
+// All it writes, then how it ended. One that is silent for long is ended, once it is known what it waited for.
+template <class Account>
+std::string finish(const Child& child, Account account) {
   std::string text;
   char part[65536];
-  for (ssize_t n; (n = ::read(child.output.get(), part, sizeof part)) > 0;)
+  pollfd readable{child.output.get(), POLLIN, 0};
+  while (::poll(&readable, 1, longest_silence_ms) == 1) {
+    const ssize_t n = ::read(child.output.get(), part, sizeof part);
+    if (n <= 0) break;
     text.append(part, static_cast<std::size_t>(n));
+  }
+  if (readable.revents == 0) {
+    std::printf("\nprocess %d has said nothing for %d s\n%s%s", child.pid, longest_silence_ms / 1000, account().c_str(),
+                where_it_waits(child.pid).c_str());
+    (void)::kill(child.pid, SIGKILL);
+  }
   int status = 0;
   ::waitpid(child.pid, &status, 0);
   return text + "exit status " + std::to_string(status) + "\n";
@@ -73,6 +87,17 @@ class Preemptions {
   Preemptions& operator=(const Preemptions&) = delete;
   unsigned pauses() const { return pauses_; }
   unsigned evictions() const { return evictions_; }
+  std::string account() const {  // of what the two sides have last said
+    if (!broker_.attached()) return "not attached\n";
+    const UpGpu& up = broker_.up();
+    const auto phase = broker_.phase();
+    std::ostringstream text;
+    text << "gate " << broker_.generation() << (broker_.is_open() ? " open" : " closed") << ", quota "
+         << broker_.quota() << "; phase " << static_cast<int>(phase.phase) << " for " << phase.generation << ", needed "
+         << up.needed.load() << ", resident " << up.resident.load() << ", native " << up.native.load() << ", wants "
+         << up.wants.load() << ", submissions " << up.submissions.load() << "\n";
+    return text.str();
+  }
 
  private:
   template <class Condition>
@@ -131,14 +156,15 @@ class Harness {
   Harness(std::string program, std::string shim) : program_(std::move(program)), shim_(std::move(shim)) {}
 
   std::string alone(std::uint64_t first, unsigned count, const std::set<unsigned>& skipped) const {
-    return finish(start(command(first, count, skipped), {"LULL_SIM_POOL=" + pool("alone")}));
+    return finish(start(command(first, count, skipped), {"LULL_SIM_POOL=" + pool("alone")}),
+                  [] { return std::string(); });
   }
   std::string preempted(std::uint64_t first, unsigned count, const std::set<unsigned>& skipped, Counts& counts) const {
     FakeBroker broker;
     Preemptions preemptions(broker, first);
     const Child child =
         start(command(first, count, skipped), {"LD_PRELOAD=" + shim_, "LULL_SIM_POOL=" + pool("preempted")});
-    std::string text = finish(child);
+    std::string text = finish(child, [&] { return preemptions.account(); });
     counts.pauses += preemptions.pauses();
     counts.evictions += preemptions.evictions();
     return text;

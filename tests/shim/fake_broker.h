@@ -74,6 +74,9 @@ class FakeBroker {
   PhaseWord phase() const { return *parse_phase(up().phase.load()); }
   std::uint64_t generation() const { return generations_[card]; }  // of the gate as it was last set
 
+  bool is_open() const { return states_[card] == GateState::open; }
+  std::uint64_t quota() const { return down_.mapping.as<DownPage>()->gpu[card].quota_plus_1.load() - 1; }
+
   void gate(GateState state) { gate(state, card); }
   void quota(std::uint64_t bytes) { quota(bytes, card); }
   void limit(std::uint32_t us) {  // of work in flight; 0: none
