@@ -97,7 +97,8 @@ void Lulld::start() {
   // Without a simulated GPU in sight: the card is the configuration's.
   pid_ = spawn({program("lulld"), "--config", config(), "--runtime-dir", run_dir()}, directory_ + "/log",
                {"LD_LIBRARY_PATH="});
-  if (!eventually([&] { return static_cast<bool>(control()); })) FAIL(log());
+  const bool answers = eventually([&] { return static_cast<bool>(control()); });
+  REQUIRE_MESSAGE(answers, log());
 }
 
 void Lulld::kill(int signal) const { (void)::kill(pid_, signal); }
