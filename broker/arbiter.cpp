@@ -21,16 +21,23 @@ Arbiter::Arbiter(const Card& card, const policy::Rules& rules, Audience& audienc
   state_.rules = rules;
 }
 
-std::size_t Arbiter::index(ClientId id) const {
-  const auto at =
-      std::find_if(state_.clients.begin(), state_.clients.end(), [id](const auto& c) { return c.id == id; });
+std::size_t Arbiter::place_of(ClientId id) const {
+  const auto at = std::lower_bound(state_.clients.begin(), state_.clients.end(), id,
+                                   [](const policy::Client& c, ClientId wanted) { return c.id < wanted; });
   return static_cast<std::size_t>(at - state_.clients.begin());
 }
 
-policy::Client* Arbiter::client(ClientId id) {
+std::size_t Arbiter::index(ClientId id) const {
+  const auto at = place_of(id);
+  return at < state_.clients.size() && state_.clients[at].id == id ? at : state_.clients.size();
+}
+
+const policy::Client* Arbiter::client(ClientId id) const {
   const auto i = index(id);
   return i < state_.clients.size() ? &state_.clients[i] : nullptr;
 }
+
+policy::Client* Arbiter::change(ClientId id) { return const_cast<policy::Client*>(client(id)); }
 
 const Seat* Arbiter::seat(ClientId id) const {
   const auto i = index(id);
@@ -54,8 +61,9 @@ Status Arbiter::attach(const Arrival& a, Time now) {
   foreign_seen_ -= std::min(foreign_seen_, c.resident + c.native);
   recount_foreign();
   if (speed_) seat.send_piece(piece_of(*speed_));
-  state_.clients.push_back(c);
-  seats_.push_back(std::move(seat));
+  const auto at = static_cast<std::ptrdiff_t>(place_of(c.id));
+  state_.clients.insert(state_.clients.begin() + at, c);
+  seats_.insert(seats_.begin() + at, std::move(seat));
   return Done{};
 }
 
@@ -162,18 +170,18 @@ void Arbiter::arrived(ClientId id, Time at) {
 }
 
 void Arbiter::requests(ClientId id, std::uint32_t waiting, Time last_activity) {
-  auto* c = client(id);
+  auto* c = change(id);
   if (!c) return;
   c->waiting = waiting;
   c->last_request_activity = std::max(c->last_request_activity, last_activity);
 }
 
 void Arbiter::loaded(ClientId id) {
-  if (auto* c = client(id)) c->loading = false;
+  if (auto* c = change(id)) c->loading = false;
 }
 
 void Arbiter::set_backing(ClientId id, Bytes bytes) {
-  if (auto* c = client(id)) c->backing = bytes;
+  if (auto* c = change(id)) c->backing = bytes;
 }
 
 void Arbiter::set_admit(ClientId id, std::optional<Bytes> limit) {

@@ -78,6 +78,7 @@ class Arbiter {
 
   const Card& card() const { return card_; }
   const policy::State& state() const { return state_; }
+  const policy::Client* client(policy::ClientId) const;  // null: not on this card
   const Seat* seat(policy::ClientId) const;
   const Switches& switches() const { return switches_; }
   policy::Bytes evicted_total() const;
@@ -89,8 +90,9 @@ class Arbiter {
     int pid;
     policy::Bytes bytes;
   };
-  std::size_t index(policy::ClientId) const;  // clients.size(): unknown
-  policy::Client* client(policy::ClientId);
+  std::size_t place_of(policy::ClientId) const;  // where it is, or belongs: clients and seats are sorted by it
+  std::size_t index(policy::ClientId) const;     // clients.size(): unknown
+  policy::Client* change(policy::ClientId);
   void apply(const policy::Decision&, policy::Time now);
   void follow(const policy::Decision&, std::size_t index, policy::Time now);
   void end_loading(policy::Client&, policy::Time now);

@@ -8,6 +8,7 @@
 #pragma once
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -58,8 +59,8 @@ class Broker final : private Host, private Audience {
   void watch_requests(Client&);
   void learn();
   void set_admissions();
-  Backed backed(const Client&) const;
-  std::vector<Claim> claims(policy::Time now);  // writes each client's limit
+  Backed backed(const Client&, std::span<const policy::Bytes> lacking) const;  // lacking: on each card, together
+  std::vector<Claim> claims(policy::Time now);                                 // writes each client's limit
   void plan_backing(policy::Time now);
   void on_arena();
   void tell_backing(const Client&);

@@ -25,6 +25,12 @@ Bytes room_on(const policy::State& state) {
   return room;
 }
 
+Bytes lacking_on(const policy::State& state) {
+  Bytes needs = 0;
+  for (const auto& c : state.clients) needs += c.needed;
+  return minus(needs, room_on(state));
+}
+
 // What has to find a place in host memory while the smallest has the card.
 Bytes at_most_evicted(const policy::State& state) {
   Bytes sum = 0, smallest = ~Bytes{0};
@@ -53,37 +59,33 @@ void Broker::set_admissions() {
       if (other != arbiter) here = minus(here, at_most_evicted(other->state()));
     const auto& clients = arbiter->state().clients;
     const Bytes room = room_on(arbiter->state());
-    std::vector<Bytes> others;
-    for (std::size_t i = 0; i < clients.size(); ++i) {
-      others.clear();
-      Bytes beside = 0;
-      for (std::size_t j = 0; j < clients.size(); ++j) {
-        if (j == i) continue;
-        beside += clients[j].needed;
-        if (!clients[j].unevictable) others.push_back(clients[j].needed);
-      }
-      arbiter->set_admit(clients[i].id, admit_limit(others, clients[i].needed, here, minus(room, beside)));
+    Needs evictable;
+    Bytes all_needs = 0;
+    for (const auto& c : clients) {
+      all_needs += c.needed;
+      if (!c.unevictable) evictable.add(c.needed);
+    }
+    for (const auto& c : clients) {
+      const Needs others = c.unevictable ? evictable : evictable.without(c.needed);
+      arbiter->set_admit(c.id, admit_limit(others, c.needed, here, minus(room, all_needs - c.needed)));
     }
   }
 }
 
-Backed Broker::backed(const Client& client) const {
+Backed Broker::backed(const Client& client, std::span<const Bytes> lacking) const {
   Backed b;
   b.id = client.who().id;
   b.uid = client.who().uid;
   b.backing = client.backing();
   for (const auto& card : client.cards()) {
     if (!card || !client.connected()) continue;
-    const auto& state = arbiters_[*card]->state();
-    const auto c =
-        std::find_if(state.clients.begin(), state.clients.end(), [&](const auto& s) { return s.id == b.id; });
-    if (c == state.clients.end() || c->unevictable) continue;
-    Bytes needs = 0;
-    for (const auto& each : state.clients) needs += each.needed;
+    const auto& arbiter = *arbiters_[*card];
+    const auto* c = arbiter.client(b.id);
+    if (!c || c->unevictable) continue;
     b.needed += c->needed;
     b.evicted += minus(c->needed, c->resident);
-    b.deficit += std::min(c->needed, minus(needs, room_on(state)));
-    b.chunk = std::max(b.chunk, state.gpu.chunk);
+    b.deficit += std::min(c->needed, lacking[*card]);
+    b.chunk = std::max(b.chunk, arbiter.state().gpu.chunk);
     b.starved = b.starved || (c->phase.phase == Phase::overdue && c->phase.reason == Overdue::no_backing);
   }
   return b;
@@ -91,9 +93,11 @@ Backed Broker::backed(const Client& client) const {
 
 // Who has gone from us and lives on keeps what it has.
 std::vector<Claim> Broker::claims(Time now) {
+  std::vector<Bytes> lacking;
+  for (const auto& arbiter : arbiters_) lacking.push_back(lacking_on(arbiter->state()));
   std::vector<Claim> all;
   reception_.for_each_process([&](Client& client) {
-    const auto b = backed(client);
+    const auto b = backed(client, lacking);
     client.need = remember_need(client.need, b, now, config_.backing_linger);
     all.push_back(claim_of(b, client.need, pressure_.level));
     if (!client.connected() || !client.welcomed()) return;

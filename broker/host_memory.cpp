@@ -54,15 +54,25 @@ Bytes budget_ahead(const Config& config, const HostMemory& host, Bytes held) {
   return std::min(host_budget(config, host, held), held + minus(host.available, stays + stays / 4));
 }
 
-std::optional<Bytes> admit_limit(std::span<const Bytes> others, Bytes own, Bytes budget, Bytes fits) {
-  if (others.empty()) return std::nullopt;
-  Bytes sum = 0, smallest = others.front();
-  for (const Bytes need : others) {
-    sum += need;
-    smallest = std::min(smallest, need);
-  }
+void Needs::add(Bytes need) {
+  sum_ += need;
+  ++count_;
+  next_smallest_ = std::min(next_smallest_, std::max(need, smallest_));
+  smallest_ = std::min(smallest_, need);
+}
+
+Needs Needs::without(Bytes one) const {
+  Needs rest = *this;
+  rest.sum_ -= one;
+  --rest.count_;
+  if (one == smallest_) rest.smallest_ = next_smallest_;
+  return rest;
+}
+
+std::optional<Bytes> admit_limit(const Needs& others, Bytes own, Bytes budget, Bytes fits) {
+  if (others.none()) return std::nullopt;
   // With x for this client: sum + x - min(x, smallest) <= budget.
-  const Bytes by_place = budget >= sum ? budget - sum + smallest : 0;
+  const Bytes by_place = budget >= others.sum() ? budget - others.sum() + others.smallest() : 0;
   return std::max({by_place, fits, own});  // what is there already is never refused
 }
 

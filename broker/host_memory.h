@@ -27,9 +27,23 @@ policy::Bytes host_budget(const Config&, const HostMemory&, policy::Bytes held);
 // back.
 policy::Bytes budget_ahead(const Config&, const HostMemory&, policy::Bytes held);
 
+// What programs have allocated: the sum, and the smallest of them.
+class Needs {
+ public:
+  void add(policy::Bytes);
+  Needs without(policy::Bytes one) const;  // of those added; only once
+  bool none() const { return count_ == 0; }
+  policy::Bytes sum() const { return sum_; }
+  policy::Bytes smallest() const { return smallest_; }
+
+ private:
+  policy::Bytes sum_ = 0, smallest_ = ~policy::Bytes{0}, next_smallest_ = ~policy::Bytes{0};
+  std::size_t count_ = 0;
+};
+
 // Admission: when one client runs, all others may have to be in host memory. So the sum of needs less the smallest must
 // fit the budget; what fits on the card beside the others needs no place at all (`fits`). Nothing: no limit.
-std::optional<policy::Bytes> admit_limit(std::span<const policy::Bytes> needs_of_others, policy::Bytes own,
-                                         policy::Bytes budget, policy::Bytes fits);
+std::optional<policy::Bytes> admit_limit(const Needs& others, policy::Bytes own, policy::Bytes budget,
+                                         policy::Bytes fits);
 
 }  // namespace lull

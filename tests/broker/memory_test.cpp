@@ -14,6 +14,11 @@ using policy::Bytes;
 
 namespace {
 constexpr Bytes gib = 1ull << 30, mib = 1ull << 20;
+Needs of(const std::vector<Bytes>& list) {
+  Needs needs;
+  for (const Bytes need : list) needs.add(need);
+  return needs;
+}
 }  // namespace
 
 TEST_CASE("the host budget leaves the machine what it needs") {
@@ -37,17 +42,30 @@ TEST_CASE("meminfo is parsed and nonsense is not") {
   CHECK_FALSE(parse_meminfo(""));
 }
 
-TEST_CASE("a client alone may allocate what it likes") { CHECK_FALSE(admit_limit({}, 0, 0, 0)); }
+TEST_CASE("needs without one of them are those of the others") {
+  const std::vector<std::vector<Bytes>> lists = {{7},       {7, 3},    {3, 7},    {3, 3},
+                                                 {5, 3, 7}, {3, 5, 3}, {0, 0, 4}, {9, 8, 7, 1}};
+  for (const auto& list : lists)
+    for (std::size_t left = 0; left < list.size(); ++left) {
+      std::vector<Bytes> others = list;
+      others.erase(others.begin() + static_cast<std::ptrdiff_t>(left));
+      const Needs rest = of(list).without(list[left]), expected = of(others);
+      CHECK(rest.none() == expected.none());
+      CHECK(rest.sum() == expected.sum());
+      CHECK(rest.smallest() == expected.smallest());
+    }
+}
+
+TEST_CASE("a client alone may allocate what it likes") { CHECK_FALSE(admit_limit(Needs{}, 0, 0, 0)); }
 
 TEST_CASE("whoever is not on the card has to fit into host memory") {
   // 20 GiB are there already, the budget is 12 GiB: 12 more would leave 20 for the 12 to be evicted to, and no more.
-  const std::array<Bytes, 1> trainer{20 * gib};
+  const Needs trainer = of({20 * gib});
   CHECK(admit_limit(trainer, 0, 24 * gib, 0) == 24 * gib);       // 20 go out for it, or up to 24 of it for the 20
   CHECK(admit_limit(trainer, 0, 12 * gib, 0) == Bytes{0});       // the 20 GiB have no place to go
   CHECK(admit_limit(trainer, 0, 12 * gib, 3 * gib) == 3 * gib);  // but what fits beside them needs none
   CHECK(admit_limit(trainer, 5 * gib, 12 * gib, 0) == 5 * gib);  // what is there is never refused
-  const std::array<Bytes, 2> two{20 * gib, 10 * gib};
-  CHECK(admit_limit(two, 0, 40 * gib, 0) == 20 * gib);
+  CHECK(admit_limit(of({20 * gib, 10 * gib}), 0, 40 * gib, 0) == 20 * gib);
 }
 
 TEST_CASE("an arena arrives sealed and with every page present") {
