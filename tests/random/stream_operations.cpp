@@ -124,12 +124,14 @@ void host_function(Actor& actor, Dice& dice) {
   actor.say("{} times -> {} {}, ran {}", times, int(result), int(finished), count.load());
 }
 
-// One stream waits for a word that another writes, or that was written before.
+// One stream waits for a word that another writes, or that was written before. Between the two another thread may use
+// the legacy stream: that waits for a blocking stream that waits, and the write would wait for it.
 void wait_value(Actor& actor, Dice& dice) {
   Buffer* word = actor.some_buffer(dice);
   const auto value = static_cast<unsigned>(dice.next());
-  const bool in_another = dice.one_in(2);
+  const bool wanted_in_another = dice.one_in(2);
   if (!word || word->origin == Origin::managed || actor.streams.size() < 2) return;
+  const bool in_another = wanted_in_another && (actor.alone || !actor.streams[1].blocking);
   CUstream writer = actor.streams[0].handle, waiter = actor.streams[1].handle;
   actor.bring(*word, writer);
   CUresult written, waited;
