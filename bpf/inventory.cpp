@@ -16,6 +16,7 @@
 #include <cstring>
 #include <string>
 
+#include "bpf/head.h"
 #include "bpf/kernel.h"
 
 namespace lull {
@@ -63,36 +64,20 @@ std::vector<int> descendants(int pid) {
 // ---- by the iterator
 
 bool iterate(Arrivals::Kernel& kernel, lull_scan_what what, std::uint32_t service, int pid) {
-  *kernel.scan = {static_cast<std::uint32_t>(what), service, kernel.epoch[service], 0};
-  bpf_iter_link_info info{};
-  info.task.pid = static_cast<std::uint32_t>(pid);
-  bpf_iter_attach_opts options{};
-  options.sz = sizeof(options);
-  options.link_info = &info;
-  options.link_info_len = sizeof(info);
-  const Owned<bpf_link> link(bpf_program__attach_iter(kernel.scanner, &options));
-  if (!link) return false;
-  const Handle pass(bpf_iter_create(bpf_link__fd(link.get())));
-  if (!pass) return false;
-  char nothing[64];
-  ssize_t got = 0;
-  do {
-    got = ::read(pass.get(), nothing, sizeof(nothing));
-  } while (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR)));
-  return got == 0;
+  return iterate_files(kernel, {static_cast<std::uint32_t>(what), service, kernel.epoch[service], 0}, pid);
 }
 
 // ---- through /proc
 
 struct TcpSocket {
   bool listens;
-  std::uint16_t port;
+  std::uint16_t port, far_port;
 };
 
-std::uint16_t local_port(int fd) {
+std::uint16_t port_of(int fd, int (*name)(int, sockaddr*, socklen_t*)) {
   sockaddr_storage address{};
   socklen_t length = sizeof(address);
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return 0;
+  if (name(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return 0;
   if (address.ss_family == AF_INET) return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
   if (address.ss_family == AF_INET6) return ntohs(reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
   return 0;
@@ -103,7 +88,7 @@ bool describe(int fd, TcpSocket* found) {
   socklen_t length = sizeof(int);
   if (::getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) != 0 || protocol != IPPROTO_TCP) return false;
   if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) != 0) return false;
-  *found = {listens != 0, local_port(fd)};
+  *found = {listens != 0, port_of(fd, ::getsockname), port_of(fd, ::getpeername)};
   return found->port != 0;
 }
 
@@ -119,9 +104,14 @@ void mark_socket(Arrivals::Kernel& kernel, lull_scan_what what, std::uint32_t se
   const lull_service_port key{static_cast<__u16>(service), found.port};
   std::uint8_t one = 1;
   if (found.listens) (void)bpf_map_update_elem(kernel.maps.listening, &key, &one, BPF_ANY);  // full: not listed
-  if (!found.listens && bpf_map_lookup_elem(kernel.maps.listening, &key, &one) != 0) return;
+  std::uint32_t stream = LULL_STREAM_UNKNOWN;
+  if (!found.listens && bpf_map_lookup_elem(kernel.maps.listening, &key, &one) != 0) {
+    const lull_service_port work{static_cast<__u16>(service), found.far_port};
+    if (bpf_map_lookup_elem(kernel.maps.wake_on, &work, &one) != 0) return;
+    stream = LULL_STREAM_OUTGOING;
+  }
   if (!is_new(kernel, service, fd)) return;
-  const lull_connection mark{service + 1, kernel.epoch[service], LULL_IDLE, 0, 0, 0};
+  const lull_connection mark{service + 1, kernel.epoch[service], LULL_IDLE, 0, 0, 0, stream, 0};
   (void)bpf_map_update_elem(kernel.maps.connections, &fd, &mark, BPF_ANY);  // closing meanwhile: nothing to count
 }
 
@@ -150,6 +140,26 @@ bool pass(Arrivals::Kernel& kernel, lull_scan_what what, std::uint32_t service, 
 }
 
 }  // namespace
+
+bool iterate_files(Arrivals::Kernel& kernel, const lull_scan& what, int pid) {
+  *kernel.scan = what;
+  bpf_iter_link_info info{};
+  info.task.pid = static_cast<std::uint32_t>(pid);  // 0: everybody
+  bpf_iter_attach_opts options{};
+  options.sz = sizeof(options);
+  options.link_info = &info;
+  options.link_info_len = sizeof(info);
+  const Owned<bpf_link> link(bpf_program__attach_iter(kernel.scanner, &options));
+  if (!link) return false;
+  const Handle pass(bpf_iter_create(bpf_link__fd(link.get())));
+  if (!pass) return false;
+  char nothing[64];
+  ssize_t got = 0;
+  do {
+    got = ::read(pass.get(), nothing, sizeof(nothing));
+  } while (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR)));
+  return got == 0;
+}
 
 bool take_inventory(Arrivals::Kernel& kernel, std::uint32_t service, int pid) {
   if (!pass(kernel, LULL_SCAN_LISTENERS, service, pid)) return false;

@@ -18,11 +18,14 @@
 namespace lull {
 
 static_assert(LULL_MAX_SERVICES == max_services);
-static_assert(sizeof(lull_event) == 24 && offsetof(lull_event, tgid) == 16 && offsetof(lull_event, port) == 20);
+static_assert(sizeof(lull_event) == 72 && offsetof(lull_event, tgid) == 16 && offsetof(lull_event, port) == 20);
+static_assert(offsetof(lull_event, path) == 28 && sizeof(RequestLook::path) == LULL_PATH_BYTES + 1);
+static_assert(sizeof(lull_device_event) == 48 && offsetof(lull_device_event, kind) == offsetof(lull_event, kind));
 static_assert(sizeof(lull_service) == 128 && offsetof(lull_service, arrivals) == 8);
-static_assert(offsetof(lull_service, last_in_ns) == 32 && offsetof(lull_service, last_out_ns) == 40);
-static_assert(sizeof(lull_connection) == 24 && sizeof(lull_rule) == 8);
+static_assert(offsetof(lull_service, last_in_ns) == 48 && offsetof(lull_service, last_out_ns) == 56);
+static_assert(sizeof(lull_connection) == 32 && sizeof(lull_rule) == 12);
 static_assert(sizeof(lull_service_port) == 4 && sizeof(lull_scan) == 16);
+static_assert(sizeof(lull_path_key) == 52 && sizeof(lull_source_key) == 24);
 
 namespace {
 
@@ -53,9 +56,12 @@ constexpr Tracing tracing_programs[] = {
      "no listen and close events: new listening sockets are found only when looked for, given-up requests stay "
      "counted"},
     {"lull_exit", "sched_process_exit", "no exit hints: a process is missed only when its pidfd says so"},
-    {"lull_sockets", nullptr,
-     "no socket iterator: existing sockets are found through /proc, which needs ptrace rights"},
+    {"lull_files", nullptr,
+     "no file iterator: existing sockets are found through /proc, which needs ptrace rights, and so are open devices"},
+    {"lull_device", nullptr,
+     "no device watch: programs that open a GPU without Lull are found only when they are looked for"},
 };
+constexpr unsigned state_bit = 1, exit_bit = 2, files_bit = 4, device_bit = 8;
 
 bool exists(const Tracing& wanted) {
   return wanted.tracepoint == nullptr || libbpf_find_vmlinux_btf_id(wanted.tracepoint, BPF_TRACE_RAW_TP) > 0;
@@ -85,27 +91,30 @@ Owned<lull_trace> load_programs(unsigned wanted, const bpf_object* owner) {
   return lull_trace::load(object.get()) == 0 ? std::move(object) : nullptr;
 }
 
-bool attach(Arrivals::Kernel& kernel, lull_trace& object, unsigned wanted) {
-  bpf_program* const tracepoints[] = {object.progs.lull_state, object.progs.lull_exit};
-  for (unsigned i = 0; i < 2; ++i) {
-    if ((wanted >> i & 1) == 0) continue;
-    bpf_link* link = bpf_program__attach(tracepoints[i]);
-    if (link == nullptr) return false;
-    kernel.links.emplace_back(link);
+bool attach(Arrivals::Kernel& kernel, lull_trace& object, const Handle& cgroup_root, unsigned wanted) {
+  const auto keep = [&](bpf_link* link) {
+    if (link != nullptr) kernel.links.emplace_back(link);
+    return link != nullptr;
+  };
+  if ((wanted & state_bit) != 0 && !keep(bpf_program__attach(object.progs.lull_state))) return false;
+  if ((wanted & exit_bit) != 0 && !keep(bpf_program__attach(object.progs.lull_exit))) return false;
+  if ((wanted & device_bit) != 0) {
+    if (!keep(bpf_program__attach_cgroup(object.progs.lull_device, cgroup_root.get()))) return false;
+    kernel.sees_devices = true;
   }
-  if ((wanted & 4) != 0) {
-    kernel.scanner = object.progs.lull_sockets;
+  if ((wanted & files_bit) != 0) {
+    kernel.scanner = object.progs.lull_files;
     kernel.scan = &object.bss->scan;
   }
   return true;
 }
 
 // All of `wanted` or none.
-bool trace_with(Arrivals::Kernel& kernel, unsigned wanted) {
+bool trace_with(Arrivals::Kernel& kernel, const Handle& cgroup_root, unsigned wanted) {
   Owned<lull_trace> object = load_programs(wanted, kernel.packets->obj);
   const std::size_t links_before = kernel.links.size();
   if (!object) return false;
-  if (!attach(kernel, *object, wanted)) {
+  if (!attach(kernel, *object, cgroup_root, wanted)) {
     kernel.links.resize(links_before);
     return false;
   }
@@ -113,14 +122,38 @@ bool trace_with(Arrivals::Kernel& kernel, unsigned wanted) {
   return true;
 }
 
-int on_record(void* context, void* data, std::size_t bytes) {
-  if (bytes < sizeof(lull_event)) return 0;
-  auto& kernel = *static_cast<Arrivals::Kernel*>(context);
-  lull_event record;
-  std::memcpy(&record, data, sizeof(record));
+void on_device(Arrivals::Kernel& kernel, const lull_device_event& record) {
+  if (!*kernel.device_sink) return;
+  const auto* comm = reinterpret_cast<const char*>(record.comm);
+  (*kernel.device_sink)({record.tgid, record.device >> LULL_MINOR_BITS, record.device & LULL_ANY_MINOR,
+                         record.known != 0, record.cgroup, std::string(comm, ::strnlen(comm, sizeof(record.comm))),
+                         record.time_ns});
+}
+
+void on_event(Arrivals::Kernel& kernel, const lull_event& record) {
   if (record.kind == LULL_EVENT_LISTEN && record.port == 0)
     kernel.late.push_back({record.service, static_cast<int>(record.tgid)});
-  (*kernel.sink)({static_cast<EventKind>(record.kind), record.service, record.tgid, record.port, record.time_ns});
+  Event event{static_cast<EventKind>(record.kind),
+              record.service,
+              record.tgid,
+              record.port,
+              record.time_ns,
+              {record.stream, record.method, record.bytes, {}}};
+  std::memcpy(event.look.path.data(), record.path, sizeof(record.path));
+  (*kernel.sink)(event);
+}
+
+int on_record(void* context, void* data, std::size_t bytes) {
+  auto& kernel = *static_cast<Arrivals::Kernel*>(context);
+  lull_event record;
+  lull_device_event device;
+  if (bytes == sizeof(device)) {
+    std::memcpy(&device, data, sizeof(device));
+    on_device(kernel, device);
+  } else if (bytes == sizeof(record)) {
+    std::memcpy(&record, data, sizeof(record));
+    on_event(kernel, record);
+  }
   return 0;
 }
 
@@ -150,8 +183,9 @@ bool Arrivals::Kernel::load_packets(std::string* why_not) {
     return false;
   }
   const auto& m = packets->maps;
-  maps = {bpf_map__fd(m.connections), bpf_map__fd(m.services), bpf_map__fd(m.rules), bpf_map__fd(m.listening),
-          bpf_map__fd(m.by_tgid),     bpf_map__fd(m.by_port),  bpf_map__fd(m.events)};
+  maps = {bpf_map__fd(m.connections), bpf_map__fd(m.services), bpf_map__fd(m.rules),     bpf_map__fd(m.listening),
+          bpf_map__fd(m.wake_on),     bpf_map__fd(m.by_tgid),  bpf_map__fd(m.by_cgroup), bpf_map__fd(m.by_port),
+          bpf_map__fd(m.paths),       bpf_map__fd(m.sources),  bpf_map__fd(m.devices),   bpf_map__fd(m.events)};
   ingress = bpf_program__fd(packets->progs.lull_ingress);
   egress = bpf_program__fd(packets->progs.lull_egress);
   named_ports = reinterpret_cast<std::uint64_t*>(packets->bss->named_ports);
@@ -180,25 +214,25 @@ bool Arrivals::Kernel::attach_packets(const Handle& cgroup_root, std::string* wh
   return true;
 }
 
-void Arrivals::Kernel::load_tracing() {
+void Arrivals::Kernel::load_tracing(const Handle& cgroup_root) {
   unsigned wanted = 0, bit = 1;
   for (const Tracing& one : tracing_programs) {
     if (exists(one)) wanted |= bit;
     bit <<= 1;
   }
   unsigned got = 0;
-  if (trace_with(*this, wanted)) {
+  if (trace_with(*this, cgroup_root, wanted)) {
     got = wanted;
   } else {
     for (bit = 1; bit <= wanted; bit <<= 1)  // one failing program fails its object: try each alone
-      if ((wanted & bit) != 0 && trace_with(*this, bit)) got |= bit;
+      if ((wanted & bit) != 0 && trace_with(*this, cgroup_root, bit)) got |= bit;
   }
   bit = 1;
   for (const Tracing& one : tracing_programs) {
     if ((got & bit) == 0) notes.emplace_back(one.lost);
     bit <<= 1;
   }
-  by_tgid_works = (got & 3) != 0 && in_host_pid_namespace();
+  by_tgid_works = (got & (state_bit | exit_bit)) != 0 && in_host_pid_namespace();
   if (!in_host_pid_namespace())
     notes.emplace_back("no listen events and exit hints: not in the host's process namespace");
   (void)::malloc_trim(0);  // the kernel's type information was parsed: 5 MB that are not needed again

@@ -1,5 +1,6 @@
 // bpf/kernel.h: the loaded and attached programs of one Arrivals, and their maps. Known to bpf/ alone.
 #pragma once
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
 #include <array>
@@ -41,7 +42,8 @@ class Services {
 };
 
 struct Maps {  // descriptors owned by the objects
-  int connections = -1, services = -1, rules = -1, listening = -1, by_tgid = -1, by_port = -1, events = -1;
+  int connections = -1, services = -1, rules = -1, listening = -1, wake_on = -1, by_tgid = -1, by_cgroup = -1,
+      by_port = -1, paths = -1, sources = -1, devices = -1, events = -1;
 };
 
 struct Arrivals::Kernel {
@@ -61,7 +63,10 @@ struct Arrivals::Kernel {
   std::array<std::uint32_t, max_services> epoch{};  // of each watched service; 0: not watched
   std::uint32_t last_epoch = 0;
   std::vector<std::string> notes;
-  const std::function<void(const Event&)>* sink = nullptr;  // during consume() alone
+  const std::function<void(const Event&)>* sink = nullptr;  // during consume() alone, as the next
+  const std::function<void(const DeviceOpen&)>* device_sink = nullptr;
+  std::vector<DeviceOpen> found_open;  // by /proc, for the next consume()
+  bool sees_devices = false;           // opens are reported
   struct Late {
     std::uint32_t service;
     int pid;
@@ -70,9 +75,27 @@ struct Arrivals::Kernel {
 
   bool load_packets(std::string* why_not);  // all or nothing
   bool attach_packets(const Handle& cgroup_root, std::string* why_not);
-  void load_tracing();  // as much as the kernel grants; the rest becomes notes
+  void load_tracing(const Handle& cgroup_root);  // as much as the kernel grants; the rest becomes notes
   bool start_ring(std::string* why_not);
 };
+
+// Forgets paths and sources of a service: bpf/filter.cpp.
+void clear_filter(Arrivals::Kernel&, std::uint32_t service);
+
+// One pass of the iterator over the open files of a process, of the host for 0. False with errno set.
+bool iterate_files(Arrivals::Kernel&, const lull_scan& what, int pid);
+
+// Calls f(key, value) for every entry; f may delete the entry it is given.
+template <class Key, class Value, class F>
+void for_each_entry(int map, F f) {
+  std::vector<Key> keys;
+  Key key{};
+  for (bool first = true; bpf_map_get_next_key(map, first ? nullptr : &key, &key) == 0; first = false)
+    keys.push_back(key);
+  Value value{};
+  for (const Key& one : keys)
+    if (bpf_map_lookup_elem(map, &one, &value) == 0) f(one, value);
+}
 
 // Marks the sockets the process and its descendants have: bpf/inventory.cpp. False with errno set.
 bool take_inventory(Arrivals::Kernel&, std::uint32_t service, int pid);

@@ -19,18 +19,6 @@ T load_word(const T& word) {
   return __atomic_load_n(&word, __ATOMIC_ACQUIRE);  // the programs change it at any moment
 }
 
-// Calls f(key, value) for every entry; f may delete the entry it is given.
-template <class Key, class Value, class F>
-void for_each_entry(int map, F f) {
-  std::vector<Key> keys;
-  Key key{};
-  for (bool first = true; bpf_map_get_next_key(map, first ? nullptr : &key, &key) == 0; first = false)
-    keys.push_back(key);
-  Value value{};
-  for (const Key& one : keys)
-    if (bpf_map_lookup_elem(map, &one, &value) == 0) f(one, value);
-}
-
 bool fail(std::string* why_not, std::string sentence) {
   if (why_not != nullptr) *why_not = std::move(sentence);
   return false;
@@ -42,7 +30,7 @@ void begin(Arrivals::Kernel& kernel, std::uint32_t service) {
   if (++kernel.last_epoch == 0) ++kernel.last_epoch;
   kernel.epoch[service] = kernel.last_epoch;
   const lull_service zero{};
-  const lull_rule rule{kernel.last_epoch, 0};
+  const lull_rule rule{kernel.last_epoch, 0, 0, 0, {}};
   (void)bpf_map_update_elem(kernel.maps.services, &service, &zero, BPF_ANY);  // an array within bounds cannot fail
   (void)bpf_map_update_elem(kernel.maps.rules, &service, &rule, BPF_ANY);
 }
@@ -63,12 +51,13 @@ Arrivals::~Arrivals() = default;
 std::unique_ptr<Arrivals> Arrivals::load(std::string* why_not, Programs programs) {
   auto kernel = std::make_unique<Kernel>();
   std::string sentence;
+  const Handle cgroup_root = open_cgroup_root();
   if (!kernel->load_packets(&sentence) || !kernel->start_ring(&sentence) ||
-      !kernel->attach_packets(open_cgroup_root(), &sentence)) {
+      !kernel->attach_packets(cgroup_root, &sentence)) {
     (void)fail(why_not, std::move(sentence));
     return nullptr;
   }
-  if (programs == Programs::all) kernel->load_tracing();
+  if (programs == Programs::all) kernel->load_tracing(cgroup_root);
   return std::unique_ptr<Arrivals>(new Arrivals(std::move(kernel)));
 }
 
@@ -76,10 +65,15 @@ std::vector<std::string> Arrivals::notes() const { return kernel_->notes; }
 
 int Arrivals::poll_fd() const { return ring_buffer__epoll_fd(kernel_->ring.get()); }
 
-void Arrivals::consume(const std::function<void(const Event&)>& sink) {
+void Arrivals::consume(const std::function<void(const Event&)>& sink,
+                       const std::function<void(const DeviceOpen&)>& devices) {
   kernel_->sink = &sink;
+  kernel_->device_sink = &devices;
   (void)ring_buffer__consume(kernel_->ring.get());  // fails only when the sink's wrapper does, which it never does
   kernel_->sink = nullptr;
+  kernel_->device_sink = nullptr;
+  for (const auto& open : std::exchange(kernel_->found_open, {}))
+    if (devices) devices(open);
   for (const auto& late : std::exchange(kernel_->late, {}))
     if (kernel_->epoch[late.service] != 0) (void)take_inventory(*kernel_, late.service, late.pid);  // gone: no sockets
 }
@@ -98,6 +92,29 @@ bool Arrivals::watch(std::uint32_t service, int pid, std::string* why_not) {
   if (kernel_->by_tgid_works) (void)bpf_map_delete_elem(kernel_->maps.by_tgid, &tgid);
   if (fresh) forget(service);
   return fail(why_not, "cannot see the sockets of process " + std::to_string(pid) + ": " + std::strerror(error));
+}
+
+bool Arrivals::watch_cgroup(std::uint32_t service, std::uint64_t cgroup, std::string* why_not) {
+  if (service >= max_services) return fail(why_not, "cannot watch service " + std::to_string(service) + ": too many");
+  begin(*kernel_, service);
+  const std::uint32_t service_plus_1 = service + 1;
+  if (bpf_map_update_elem(kernel_->maps.by_cgroup, &cgroup, &service_plus_1, BPF_ANY) == 0) return true;
+  return fail(why_not, std::string("cannot watch a cgroup: ") + std::strerror(errno));
+}
+
+bool Arrivals::watch_outgoing(std::uint32_t service, std::uint16_t port, std::string* why_not) {
+  if (service >= max_services) return fail(why_not, "cannot watch service " + std::to_string(service) + ": too many");
+  begin(*kernel_, service);
+  const lull_service_port key{static_cast<__u16>(service), port};
+  const std::uint8_t one = 1;
+  if (port != 0 && bpf_map_update_elem(kernel_->maps.wake_on, &key, &one, BPF_ANY) == 0) return true;
+  return fail(why_not, "cannot watch connections to port " + std::to_string(port));
+}
+
+void Arrivals::watch_exit(int pid) {
+  const auto tgid = static_cast<std::uint32_t>(pid);
+  const std::uint32_t no_service = 0;
+  if (kernel_->by_tgid_works) (void)bpf_map_update_elem(kernel_->maps.by_tgid, &tgid, &no_service, BPF_NOEXIST);
 }
 
 bool Arrivals::watch_port(std::uint32_t service, std::uint16_t port, std::string* why_not) {
@@ -120,9 +137,14 @@ void Arrivals::forget(std::uint32_t service) {
   for_each_entry<std::uint32_t, std::uint32_t>(maps.by_tgid, [&](std::uint32_t tgid, std::uint32_t service_plus_1) {
     if (service_plus_1 == service + 1) (void)bpf_map_delete_elem(maps.by_tgid, &tgid);
   });
-  for_each_entry<lull_service_port, std::uint8_t>(maps.listening, [&](const lull_service_port& key, std::uint8_t) {
-    if (key.service == service) (void)bpf_map_delete_elem(maps.listening, &key);
+  for_each_entry<std::uint64_t, std::uint32_t>(maps.by_cgroup, [&](std::uint64_t id, std::uint32_t service_plus_1) {
+    if (service_plus_1 == service + 1) (void)bpf_map_delete_elem(maps.by_cgroup, &id);
   });
+  for (const int map : {maps.listening, maps.wake_on})
+    for_each_entry<lull_service_port, std::uint8_t>(map, [&](const lull_service_port& key, std::uint8_t) {
+      if (key.service == service) (void)bpf_map_delete_elem(map, &key);
+    });
+  clear_filter(*kernel_, service);
   for_each_entry<std::uint32_t, std::uint32_t>(maps.by_port, [&](std::uint32_t key, std::uint32_t service_plus_1) {
     if (service_plus_1 != service + 1) return;
     (void)bpf_map_delete_elem(maps.by_port, &key);
@@ -133,8 +155,8 @@ void Arrivals::forget(std::uint32_t service) {
 Arrivals::Counters Arrivals::counters(std::uint32_t service) const {
   if (service >= max_services || kernel_->epoch[service] == 0) return {};
   const lull_service& s = kernel_->services[service];
-  return {load_word(s.waiting), load_word(s.arrivals), load_word(s.completions), load_word(s.last_in_ns),
-          load_word(s.last_out_ns)};
+  return {load_word(s.waiting),     load_word(s.arrivals),   load_word(s.ignored),
+          load_word(s.completions), load_word(s.last_in_ns), load_word(s.last_out_ns)};
 }
 
 std::vector<std::uint16_t> Arrivals::ports(std::uint32_t service) const {

@@ -4,11 +4,14 @@
 #include <bpf/bpf.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <initializer_list>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "bpf/head.h"
 #include "bpf/kernel.h"
 
 using namespace lull;
@@ -22,10 +25,31 @@ struct Programs : Arrivals::Kernel {
     std::string why_not;
     REQUIRE_MESSAGE(load_packets(&why_not), why_not);
     const std::uint32_t no_port = 0, service_plus_1 = service + 1;
-    const lull_rule on{1, 0};
+    const lull_rule on{1, 0, 0, 0, {}};
     REQUIRE(bpf_map_update_elem(maps.by_port, &no_port, &service_plus_1, BPF_ANY) == 0);
     REQUIRE(bpf_map_update_elem(maps.rules, &service, &on, BPF_ANY) == 0);
     named_ports[0] = 1;
+  }
+  void set(const lull_rule& rule) const { REQUIRE(bpf_map_update_elem(maps.rules, &service, &rule, BPF_ANY) == 0); }
+  void ignore(std::uint8_t method, std::string_view path) const {
+    lull_path_key key{};
+    key.prefix = static_cast<__u32>(8 * (sizeof(key.service) + sizeof(key.method) + path.size()));
+    key.service = service;
+    key.method = method;
+    std::copy(path.begin(), path.end(), key.path);
+    const std::uint8_t verdict = LULL_IS_IGNORED;
+    REQUIRE(bpf_map_update_elem(maps.paths, &key, &verdict, BPF_ANY) == 0);
+    set(lull_rule{1, 0, 1, 0, {}});
+  }
+  void ignore_sender(std::initializer_list<std::uint8_t> v4, unsigned bits) const {
+    lull_source_key key{};
+    key.prefix = LULL_SERVICE_BITS + 96 + bits;
+    key.service = service;
+    key.address[10] = key.address[11] = 0xff;
+    std::copy(v4.begin(), v4.end(), key.address + 12);
+    const std::uint8_t verdict = LULL_IS_IGNORED;
+    REQUIRE(bpf_map_update_elem(maps.sources, &key, &verdict, BPF_ANY) == 0);
+    set(lull_rule{1, 0, 0, 1, {}});
   }
   // What the program returned; every run has a fresh socket, its repetitions share it.
   unsigned run(int program, std::vector<std::uint8_t> frame, int times = 1) const {
@@ -52,6 +76,7 @@ struct Frame {
   std::size_t ip_options = 0, tcp_options = 0, payload = 0;
   std::uint16_t fragment = 0;
   std::uint32_t sequence = 1000;
+  std::string_view text = {};  // instead of a payload of zeroes
 };
 
 std::vector<std::uint8_t> ip_header(const Frame& f) {
@@ -69,7 +94,8 @@ std::vector<std::uint8_t> ip_header(const Frame& f) {
 }
 
 std::vector<std::uint8_t> tcp_segment(const Frame& f) {
-  std::vector<std::uint8_t> tcp(20 + f.tcp_options + f.payload);
+  std::vector<std::uint8_t> tcp(20 + f.tcp_options + std::max(f.payload, f.text.size()));
+  std::copy(f.text.begin(), f.text.end(), tcp.begin() + static_cast<std::ptrdiff_t>(20 + f.tcp_options));
   const std::uint32_t sequence = htonl(f.sequence);
   std::memcpy(&tcp[4], &sequence, sizeof(sequence));
   tcp[12] = static_cast<std::uint8_t>((20 + f.tcp_options) / 4 << 4);
@@ -154,4 +180,44 @@ TEST_CASE("an answer without a request changes nothing") {
   CHECK(p.run(p.egress, make({.payload = 10})) == 1);
   CHECK(p.services[service].waiting == 0);
   CHECK(p.services[service].completions == 0);
+}
+
+TEST_CASE("targets are compared behind whatever headers, and cut off where the segment ends") {
+  Programs p;
+  p.ignore(LULL_METHOD_GET, "/health");
+  for (const unsigned version : {4u, 6u})
+    for (const std::size_t options : {std::size_t{0}, std::size_t{12}, std::size_t{40}}) {
+      const auto frame = [&](std::string_view text) {
+        return make({.version = version, .tcp_options = options, .text = text});
+      };
+      CHECK(p.arrivals_of(frame("GET /health HTTP/1.1\r\n\r\n")) == 0);
+      CHECK(p.arrivals_of(frame("GET /health")) == 0);
+      CHECK(p.arrivals_of(frame("GET /healt")) == 1);
+      CHECK(p.arrivals_of(frame("GET /")) == 1);
+      CHECK(p.arrivals_of(frame("GET ")) == 1);
+      CHECK(p.arrivals_of(frame("G")) == 1);
+      CHECK(p.arrivals_of(frame("HEAD /health HTTP/1.1\r\n\r\n")) == 1);
+      CHECK(p.arrivals_of(frame("GET /infer?" + std::string(1000, 'x'))) == 1);
+    }
+}
+
+TEST_CASE("senders are compared by network") {
+  Programs p;
+  p.ignore_sender({10, 1, 0, 0}, 16);
+  auto frame = make({.payload = 100});
+  const auto from = [&](std::initializer_list<std::uint8_t> address) {
+    std::copy(address.begin(), address.end(), frame.begin() + 14 + 12);
+    return p.arrivals_of(frame);
+  };
+  CHECK(from({10, 1, 2, 3}) == 0);
+  CHECK(from({10, 2, 2, 3}) == 1);
+  CHECK(from({11, 1, 2, 3}) == 1);
+  CHECK(p.arrivals_of(make({.version = 6, .payload = 100})) == 1);
+}
+
+TEST_CASE("a segment below the least size is no request yet") {
+  Programs p;
+  p.set(lull_rule{1, 100, 0, 0, {}});
+  CHECK(p.arrivals_of(make({.payload = 99})) == 0);
+  CHECK(p.arrivals_of(make({.payload = 100})) == 1);
 }

@@ -54,7 +54,7 @@ TEST_CASE("nothing of a killed loader stays attached") {
     std::string why_not;
     Arrivals::Kernel kernel;
     if (!kernel.load_packets(&why_not) || !kernel.attach_packets(open_cgroup_root(), &why_not)) ::_exit(1);
-    kernel.load_tracing();
+    kernel.load_tracing(open_cgroup_root());
     ids.put(static_cast<std::uint32_t>(kernel.links.size()));
     for (const auto& link : kernel.links) {
       bpf_link_info info{};
@@ -76,7 +76,7 @@ TEST_CASE("the number of an exited process stands for nothing, as another may ge
   Arrivals::Kernel kernel;
   std::string why_not;
   REQUIRE_MESSAGE(kernel.load_packets(&why_not), why_not);
-  kernel.load_tracing();
+  kernel.load_tracing(open_cgroup_root());
   REQUIRE(kernel.by_tgid_works);
   Process process([] {
     for (;;) ::pause();

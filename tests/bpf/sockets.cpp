@@ -1,5 +1,6 @@
 #include "tests/bpf/sockets.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -15,6 +16,8 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <stdexcept>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -92,17 +95,33 @@ Handle connect_to(const Server& server) {
   return connection;
 }
 
+Handle connect_to(const char* text, std::uint16_t port) {
+  Address address{};
+  if (::inet_pton(AF_INET6, text, &address.v6.sin6_addr) == 1) {
+    address.v6.sin6_family = AF_INET6;
+    address.v6.sin6_port = htons(port);
+  } else {
+    address.v4.sin_family = AF_INET;
+    address.v4.sin_port = htons(port);
+    if (::inet_pton(AF_INET, text, &address.v4.sin_addr) != 1) throw std::invalid_argument(text);
+  }
+  Handle connection(must(::socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket"));
+  must(::connect(connection.get(), &address.any, sizeof(address)), "connect");
+  return connection;
+}
+
 Handle accept_from(const Server& server) {
   wait_readable(server.listener);
   return Handle(must(::accept4(server.listener.get(), nullptr, nullptr, SOCK_CLOEXEC), "accept"));
 }
 
-void send_bytes(const Handle& connection, std::size_t count) {
-  const std::vector<char> bytes(count, 'a');
-  for (std::size_t sent = 0; sent < count;)
-    sent += static_cast<std::size_t>(
-        must(static_cast<int>(::send(connection.get(), bytes.data(), count - sent, MSG_NOSIGNAL)), "send"));
+void send_text(const Handle& connection, std::string_view text) {
+  while (!text.empty())
+    text.remove_prefix(static_cast<std::size_t>(
+        must(static_cast<int>(::send(connection.get(), text.data(), text.size(), MSG_NOSIGNAL)), "send")));
 }
+
+void send_bytes(const Handle& connection, std::size_t count) { send_text(connection, std::string(count, 'a')); }
 
 void receive_bytes(const Handle& connection, std::size_t count) {
   std::vector<char> bytes(count);

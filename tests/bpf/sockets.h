@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string_view>
 
 #include "bpf/handle.h"
 
@@ -22,7 +23,9 @@ struct Server {
 Handle listen_unbound();   // on a port that the kernel chooses during listen()
 void enter_own_network();  // a new network namespace with its loopback up
 Handle connect_to(const Server&);
+Handle connect_to(const char* address, std::uint16_t port);  // a numeric one, of IPv4 or IPv6
 Handle accept_from(const Server&);
+void send_text(const Handle&, std::string_view);
 void send_bytes(const Handle&, std::size_t count = 1);
 void receive_bytes(const Handle&, std::size_t count = 1);  // exactly; fails after 10 s
 void shut_writing(const Handle&);

@@ -17,7 +17,8 @@ struct Watching {
   }
 
   void drain() {
-    arrivals->consume([this](const Event& event) { events.push_back(event); });
+    arrivals->consume([this](const Event& event) { events.push_back(event); },
+                      [this](const DeviceOpen& open) { opens.push_back(open); });
   }
   long count(EventKind kind) {
     drain();
@@ -42,6 +43,7 @@ struct Watching {
   std::string why_not;
   std::unique_ptr<Arrivals> arrivals;
   std::vector<Event> events;
+  std::vector<DeviceOpen> opens;
 };
 
 // Both ends of a connection to a server of this process.
@@ -54,6 +56,15 @@ struct Connection {
   void answer(std::size_t bytes = 1) const {
     send_bytes(service, bytes);
     receive_bytes(client, bytes);
+  }
+  // The same in words; what is said has arrived when these return.
+  void ask(std::string_view text) const {
+    send_text(client, text);
+    receive_bytes(service, text.size());
+  }
+  void answer(std::string_view text) const {
+    send_text(service, text);
+    receive_bytes(client, text.size());
   }
   Handle client, service;
 };
