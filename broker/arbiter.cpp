@@ -37,7 +37,10 @@ const policy::Client* Arbiter::client(ClientId id) const {
   return i < state_.clients.size() ? &state_.clients[i] : nullptr;
 }
 
-policy::Client* Arbiter::change(ClientId id) { return const_cast<policy::Client*>(client(id)); }
+policy::Client* Arbiter::change(ClientId id) {
+  changed_ = true;
+  return const_cast<policy::Client*>(client(id));
+}
 
 const Seat* Arbiter::seat(ClientId id) const {
   const auto i = index(id);
@@ -95,6 +98,8 @@ Status Arbiter::refresh(ClientId id, Time now) {
   const auto i = index(id);
   if (i == seats_.size()) return Done{};
   if (auto status = seats_[i].read(state_.clients[i], state_.rules, card_.memory, now); !status) return status;
+  if (!seats_[i].changed()) return Done{};
+  changed_ = true;
   end_loading(state_.clients[i], now);
   return Done{};
 }
@@ -106,7 +111,12 @@ void Arbiter::end_loading(policy::Client& c, Time now) {
   if (quiet || now - c.connected > state_.rules.loading_max) c.loading = false;
 }
 
+void Arbiter::step_if_due(Time now) {
+  if (changed_ || now >= wake_at_) step(now);
+}
+
 void Arbiter::step(Time now) {
+  changed_ = false;
   switches_.observe(table(), now);
   tell_news();
   state_.gpu.round_trip = switches_.round_trip() ? switches_.round_trip() : 2 * switches_.predicted();
@@ -165,6 +175,7 @@ void Arbiter::tell_news() {
 }
 
 void Arbiter::arrived(ClientId id, Time at) {
+  changed_ = true;
   const auto i = index(id);
   if (i < seats_.size()) (void)seats_[i].arrived(state_.clients[i], at);
 }
@@ -181,7 +192,8 @@ void Arbiter::loaded(ClientId id) {
 }
 
 void Arbiter::set_backing(ClientId id, Bytes bytes) {
-  if (auto* c = change(id)) c->backing = bytes;
+  const auto* c = client(id);
+  if (c && c->backing != bytes) change(id)->backing = bytes;
 }
 
 void Arbiter::set_admit(ClientId id, std::optional<Bytes> limit) {
@@ -224,6 +236,7 @@ void Arbiter::set_used(const CardUse& use, std::optional<Bytes> mark) {
 }
 
 void Arbiter::recount_foreign() {
+  changed_ = true;
   state_.gpu.foreign = foreign_seen_;
   for (const auto& ghost : ghosts_) state_.gpu.foreign += ghost.bytes;
 }

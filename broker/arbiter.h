@@ -56,6 +56,7 @@ class Arbiter {
 
   Status refresh(policy::ClientId, policy::Time now);
   void step(policy::Time now);
+  void step_if_due(policy::Time now);                // only if anything has changed since, or its time has come
   policy::Time wake_at() const { return wake_at_; }  // for the next step at the latest
 
   // Requests, as the kernel programs count them.
@@ -67,7 +68,8 @@ class Arbiter {
   void set_admit(policy::ClientId, std::optional<policy::Bytes>);
   void set_speed(CardSpeed);
   const std::optional<CardSpeed>& speed() const { return speed_; }
-  void set_rules(const policy::Rules& rules) { state_.rules = rules; }
+  void set_rules(const policy::Rules& rules) { state_.rules = rules, changed_ = true; }
+  bool changed() const { return changed_; }
   // What the clients hold by their own words, while none of them is moving.
   std::optional<policy::Bytes> quiet_mark() const;
   // Memory in use on the card, as NVML says. It is compared with what clients say only if that has not changed since
@@ -109,6 +111,7 @@ class Arbiter {
   policy::Bytes foreign_seen_ = 0;  // by NVML, without ghosts
   policy::Decisions decisions_;
   policy::Time wake_at_ = policy::never;
+  bool changed_ = true;  // since the last step
   Switches switches_;
   std::optional<CardSpeed> speed_;                      // nothing: not measured yet
   policy::Bytes evicted_gone_ = 0, restored_gone_ = 0;  // by clients that have left

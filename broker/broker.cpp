@@ -231,14 +231,21 @@ void Broker::tick() {
   for (const auto& [id, word] : liars)
     if (auto* client = reception_.find(id)) reception_.drop(*client, word);
   if (requests_.on()) requests_.recount(request_sink(now));
-  set_admissions();
-  settle_all(now);
-  learn();
-  if (++ticks_ % ticks_a_second == 0) {
+  const bool second = ++ticks_ % ticks_a_second == 0;
+  const bool changed = std::any_of(arbiters_.begin(), arbiters_.end(), [](const auto& a) { return a->changed(); });
+  if (changed || second) {
+    set_admissions();
+    settle_all(now);
+    learn();
+    plan_backing(now);
+  } else {
+    for (auto& arbiter : arbiters_) arbiter->step_if_due(now);
+    schedule(now);
+  }
+  if (second) {
     ask_gauge();
     requests_.look_again(now);
   }
-  plan_backing(now);
   take_out_garbage();
   ticking_ = !reception_.empty();
   tick_.set_time(ticking_ ? now + tick_every : policy::never);

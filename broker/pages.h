@@ -44,6 +44,7 @@ struct UpWords {
   std::uint64_t wants = 0, interrupted = 0, submissions = 0;
   policy::Bytes evicted = 0, restored = 0, refused = 0;
   policy::Time first_pass = 0;
+  bool operator==(const UpWords&) const = default;
 };
 
 // What an honest client cannot say.

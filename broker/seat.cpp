@@ -19,14 +19,16 @@ bool working_for_present_gate(const policy::Client& c) {
 Status Seat::read(policy::Client& c, const policy::Rules& rules, policy::Bytes card, Time now) {
   const auto words = read_up(*up_page_, {c.gate.generation, card, now});
   if (!words) return words.error();
-  const UpWords before = up_;
+  const bool waits = c.wants || c.interrupted || c.loading || unproven_arrival_ != 0;
+  changed_ = !read_before_ || waits || *words != up_;
+  if (!changed_) return Done{};
+  const UpWords before = read_before_ ? up_ : *words;
   up_ = *words;
   if (!read_before_) {  // counts of an earlier broker's time are no news
     first_ = up_;
     read_before_ = true;
     c.wants = up_.wants != 0;
     if (c.wants) c.wants_since = now;
-    return read(c, rules, card, now);
   }
   c.seen_gate = up_.seen_gate;
   c.phase = up_.phase;

@@ -35,6 +35,7 @@ class Seat {
 
   // Loads the up page. The error names a word that no honest client writes.
   Status read(policy::Client&, const policy::Rules&, policy::Bytes card, policy::Time now);
+  bool changed() const { return changed_; }  // by the last read, or may have: something waits for time to pass
 
   // Writes to the down page what the decision has changed in the client (`before`: as it was).
   void send(const policy::Client& before, const policy::Client& after, const policy::Decision&, policy::Time now);
@@ -76,7 +77,7 @@ class Seat {
   const UpGpu* up_page_;
   unsigned slot_;
   UpWords up_, first_;
-  bool read_before_ = false;
+  bool read_before_ = false, changed_ = true;
   std::deque<Sent> sent_;  // from the one last seen (if any) to the last
   std::optional<policy::Bytes> admit_;
   std::optional<policy::Bytes> measured_native_;
