@@ -40,6 +40,7 @@ std::atomic<std::uint64_t> rest_until_ns[16];  // one for each who asks; what is
 std::atomic<unsigned> jobs{0}, stuck_in{0};    // a job of the mover's that somebody has waited for in vain
 
 struct Progress {
+  std::uint32_t session = 0;                                 // what follows has been told to this broker
   std::uint64_t drained_word = 0;                            // gate word for which the drain has been proven; 0: none
   std::uint64_t late = 0;                                    // as the drain began: see gate::late_passes
   std::uint64_t drain_again_ns = 0;                          // not before, after a drain that failed
@@ -173,6 +174,9 @@ void follow(unsigned slot) {
   const bool closed = gate::closed(word);
   ledger::publish_quota_seen(slot, quota_word);  // also before the drain: growth reads the quota itself, under its lock
   Progress& p = progress[slot];
+  // Another broker numbers its gates anew: its first word may be the very one that has been answered to another.
+  if (const std::uint32_t session = process::session(); p.session != session)
+    p.session = session, p.drained_word = p.drain_again_ns = p.phase = 0;
   if (p.gate_word != word || p.quota_word != quota_word || p.backing != backing::total_bytes()) p.retry_ns = 0;
   if (p.gate_word != word) p.drain_again_ns = 0;
   p.gate_word = word, p.quota_word = quota_word, p.backing = backing::total_bytes();

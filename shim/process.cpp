@@ -279,8 +279,11 @@ void map_pages(int down_fd, int up_fd) {
   // Up first: when the broker's words become visible, our answers go where the broker looks.
   if (::mmap(up_at, page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, up_fd, 0) == MAP_FAILED) return;
   ledger::publish_all();
+  // Raised on both sides of the change: whoever has read the number and then words of the other page finds it changed.
   sessions.fetch_add(1, std::memory_order_acq_rel);
   (void)::mmap(down_at, page_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, down_fd, 0);  // failing leaves "unmanaged"
+  passed_generation.store(0, std::memory_order_relaxed);
+  sessions.fetch_add(1, std::memory_order_acq_rel);
 }
 
 void release_gates() {

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -62,8 +63,22 @@ class FakeBroker {
     std::filesystem::remove_all(folder_, gone_already);
   }
 
+  // Dies, and another one takes its place that knows nothing and numbers its gates from 1. False: the shim has not
+  // come back.
+  bool restart() {
+    stop_ = true;
+    thread_.join();
+    stop_ = hung_up_ = false;
+    attached_ = 0;
+    client_ = {};
+    std::fill(std::begin(generations_), std::end(generations_), 0);
+    thread_ = std::thread([this] { welcome(); });
+    return comes_true([&] { return attached(); });
+  }
+
   // The first quota and gate a shim hears are these.
   std::uint64_t first_quota = ~0ull >> 1;
+  GateState first_gate = GateState::open;
   unsigned card = 0;                                // the one that all other functions are about
   bool rings = true;                                // false: what it writes has to be found without a wake
   std::uint16_t major = protocol_major, minor = 0;  // that it says it speaks
@@ -179,7 +194,7 @@ class FakeBroker {
   }
   void answer_attach(unsigned slot) {
     must(slot < max_gpus);
-    gate(GateState::open, slot);
+    gate(first_gate, slot);
     quota(first_quota, slot);
     attached_ |= 1u << slot;
   }
