@@ -21,12 +21,15 @@ using ledger::Where;
 constexpr unsigned rounds_between_tries = 16;
 std::uint32_t rounds = 0;
 
-bool probably_unchanged(const Chunk& chunk, std::uint32_t round) { return chunk.hashed && chunk.changed_in != round; }
+// What may leave without a copy.
+bool probably_unchanged(const Locked& locked, const Chunk& chunk, std::uint32_t round) {
+  return ledger::untouched(locked, chunk) || (chunk.hashed && chunk.changed_in != round);
+}
 
-// First what may leave without a copy; then the chunk whose leaving ends the deficit with the least excess, else the
-// largest.
-bool better(const Chunk& a, const Chunk& b, std::uint64_t deficit, std::uint32_t round) {
-  if (probably_unchanged(a, round) != probably_unchanged(b, round)) return probably_unchanged(a, round);
+// That first; then the chunk whose leaving ends the deficit with the least excess, else the largest.
+bool better(const Locked& locked, const Chunk& a, const Chunk& b, std::uint64_t deficit, std::uint32_t round) {
+  const bool a_may = probably_unchanged(locked, a, round), b_may = probably_unchanged(locked, b, round);
+  if (a_may != b_may) return a_may;
   const bool a_enough = a.bytes >= deficit, b_enough = b.bytes >= deficit;
   if (a_enough != b_enough) return a_enough;
   return a_enough ? a.bytes < b.bytes : a.bytes > b.bytes;
@@ -104,11 +107,11 @@ ledger::Chunk* Eviction::choose(const Locked& locked, std::uint64_t deficit) {
       [&](const Chunk& c) {
         if (first) unchanged_left_ = 0;
         first = false;
-        if (c.where == Where::present && probably_unchanged(c, round_)) unchanged_left_ += c.bytes;
+        if (c.where == Where::present && probably_unchanged(locked, c, round_)) unchanged_left_ += c.bytes;
         return c.where == Where::present;
       },
-      [&](const Chunk& a, const Chunk& b) { return better(a, b, deficit, round_); });
-  if (chosen && probably_unchanged(*chosen, round_)) unchanged_left_ -= chosen->bytes;
+      [&](const Chunk& a, const Chunk& b) { return better(locked, a, b, deficit, round_); });
+  if (chosen && probably_unchanged(locked, *chosen, round_)) unchanged_left_ -= chosen->bytes;
   return chosen;
 }
 
@@ -122,7 +125,12 @@ bool Eviction::examine_next() {
     const std::uint64_t stays = ledger::staying(locked, slot_), quota = target_(slot_);
     if (stays > quota) chunk = choose(locked, stays - quota);
     if (!chunk) return false;
+    const bool untouched = ledger::untouched(locked, *chunk);
     ledger::note_moved(locked, *chunk, Where::leaving);
+    if (untouched && (chunk->copy == Copy::zeros || really_unchanged(*chunk))) {
+      ledger::note_unchanged(locked, slot_, chunk->bytes);
+      return leave(locked, *chunk), true;
+    }
   }
   const bool known = chunk->changed_in == round_ || chunk->region->managed;  // a hash would bring its pages here
   if (hasher_ && !known && hasher_->begin(chunk->base, chunk->bytes, examined_.next_place()) == CUDA_SUCCESS) {

@@ -29,6 +29,7 @@ struct Card {
 };
 Card cards[max_gpus];
 bool moving_now = false;
+std::uint32_t holds = 0;  // how often the gate has been held, with the present time
 
 void give_up(Region* region) {
   region->free_blocks.release();
@@ -54,7 +55,10 @@ void follow_hold() {
   bool missing = moving_now;
   for (const Card& card : cards) missing |= card.absent != 0;
   if (!on(Protection::hold)) missing = false;
-  if (missing && !gate::holds()) gate::set(gate::hold);
+  if (missing && !gate::holds()) {
+    ++holds;
+    gate::set(gate::hold);
+  }
   if (!missing && gate::holds()) gate::clear(gate::hold);
 }
 
@@ -265,9 +269,14 @@ void note_moved(const Locked&, Chunk& chunk, Where to) {
   if (to != Where::absent && chunk.where == Where::absent) card.sizes.resident += chunk.bytes;
   if (to == Where::leaving && chunk.where != Where::leaving) card.leaving += chunk.bytes;
   if (to != Where::leaving && chunk.where == Where::leaving) card.leaving -= chunk.bytes;
+  if (to == Where::present && chunk.where == Where::coming) chunk.came_in = holds;
   chunk.where = to;
   publish_sizes(slot);
   follow_hold();
+}
+
+bool untouched(const Locked&, const Chunk& chunk) {
+  return gate::holds() && chunk.came_in == holds && chunk.copy != Copy::none && !chunk.region->managed;
 }
 
 void drop(const Locked& locked, Chunk& chunk) {

@@ -48,6 +48,7 @@ struct Chunk {
   bool hashed;  // `hash` is that of the copy
   Hash hash;
   std::uint32_t changed_in;  // number of the eviction that found the copy out of date (residency)
+  std::uint32_t came_in;     // number of the hold during which it came back
   std::byte* host;           // place in the backing, kept after the restore; null: none
 };
 
@@ -93,6 +94,8 @@ void note_moved(const Locked&, Chunk&, Where to);     // changes the state, the 
 void drop(const Locked&, Chunk&);                     // gives a doomed chunk's memory back
 std::uint64_t resident(const Locked&, unsigned slot);
 std::uint64_t staying(const Locked&, unsigned slot);  // resident when everything on its way out has left
+// Whether it is for certain as its copy is: nobody has been let in since it came back.
+bool untouched(const Locked&, const Chunk&);
 void note_copied(const Locked&, unsigned slot, std::uint64_t out, std::uint64_t in);
 void forget_copies(const Locked&, const std::byte* from, std::uint64_t bytes);  // there, of chunks that are present
 void note_unchanged(const Locked&, unsigned slot, std::uint64_t bytes);         // left without being copied

@@ -171,6 +171,29 @@ ALONE("a program that changes everything is not hashed for sixteen evictions, th
   CHECK(memory.intact());
 }
 
+ALONE("what has come back and nobody could touch since leaves without a copy", "LULL_HASH=off") {
+  prepare(16 * mib);
+  for (const Kind& kind : kinds) {
+    CAPTURE(kind.name);
+    Memory memory(4 * chunk, 1, kind);
+    CHECK_EQ(cost_of_eviction().copied, 4 * chunk);
+    for (int i = 0; i < 3; ++i) {
+      const auto restored = broker().up().restored_bytes.load();
+      broker().quota(2 * chunk);
+      REQUIRE(comes_true([&] { return broker().up().restored_bytes.load() == restored + 2 * chunk; }));
+      const auto unchanged = broker().up().unchanged_bytes.load();
+      CHECK_EQ(cost_of_eviction().copied, 0);
+      CHECK_EQ(broker().up().unchanged_bytes.load() - unchanged, 2 * chunk);
+    }
+    REQUIRE(restore());
+    CHECK(memory.intact());
+    memory.fill(2);
+    CHECK_EQ(cost_of_eviction().copied, 4 * chunk);  // the program has been let in
+    REQUIRE(restore());
+    CHECK(memory.intact());
+  }
+}
+
 ALONE("without hashing every eviction copies, and nothing is launched", "LULL_HASH=off") {
   prepare(8 * mib);
   Memory memory(2 * chunk, 12);
