@@ -62,6 +62,7 @@ bool Machine::comes(std::size_t t) const {
 
 double Machine::rate_out(std::size_t t) const {
   if (!trace_.tenants[t].changes()) return trace_.hash;
+  if (programs_[t].untouched > 0) return trace_.hash;  // its copy is good still
   for (std::size_t other = 0; other < programs_.size(); ++other)
     if (comes(other)) return trace_.link * trace_.both;
   return trace_.link;
@@ -69,7 +70,7 @@ double Machine::rate_out(std::size_t t) const {
 
 double Machine::rate_in() const {
   for (std::size_t t = 0; t < programs_.size(); ++t)
-    if (leaves(t) && trace_.tenants[t].changes()) return trace_.link * trace_.both;
+    if (leaves(t) && trace_.tenants[t].changes() && programs_[t].untouched == 0) return trace_.link * trace_.both;
   return trace_.link;
 }
 
@@ -87,12 +88,21 @@ Time Machine::floor_of(std::size_t t) const {
   Bytes used = state_.gpu.headroom + state_.gpu.native_reserve * state_.clients.size(), clean = 0;
   for (std::size_t other = 0; other < programs_.size(); ++other) {
     used += client(other).resident;
-    if (other != t && !trace_.tenants[other].changes()) clean += client(other).resident;
+    if (other == t) continue;
+    clean += trace_.tenants[other].changes() ? programs_[other].untouched : client(other).resident;
   }
   const Bytes room = state_.gpu.capacity - std::min(state_.gpu.capacity, used) + clean;
   const Bytes made = missing - std::min(missing, room);
   const double at_once = static_cast<double>(made) / (trace_.link * trace_.both);
   return static_cast<Time>((at_once + static_cast<double>(missing - made) / trace_.link) * second);
+}
+
+// What the program has been asked for before takes its time also where it has the card to itself.
+Time Machine::queue_of(std::size_t t) const {
+  Time end = now_;
+  for (const Job& job : programs_[t].jobs)
+    end = (job.began != 0 ? now_ : std::max(end, job.since + job.floor)) + after(job.left);
+  return end - now_;
 }
 
 Time Machine::next_event(const Arbiter& arbiter) const {
@@ -151,8 +161,10 @@ void Machine::settle() {
       const auto bytes = static_cast<Bytes>(std::llround(p.moved + chunk_left(t)));
       (leaves(t) ? p.out : p.in) += bytes;
       leaves(t) ? c.resident -= std::min(bytes, c.resident) : c.resident += bytes;
+      p.untouched = leaves(t) ? p.untouched - std::min(bytes, p.untouched) : p.untouched + bytes;
       p.moved = 0;
     }
+    if (c.resident >= c.needed) p.untouched = 0;
     if (c.resident < c.needed)
       c.whole_since = 0;
     else if (c.whole_since == 0)
@@ -206,7 +218,8 @@ void Machine::begin_stage(std::size_t request, std::size_t stage) {
     c.last_arrival = c.last_request_activity = now_;
     c.proven = learned_[s.tenant];
   }
-  programs_[s.tenant].jobs.push_back({request, stage, now_, 0, seconds(s.work), floor_of(s.tenant)});
+  const Time floor = std::max(floor_of(s.tenant), queue_of(s.tenant));
+  programs_[s.tenant].jobs.push_back({request, stage, now_, 0, seconds(s.work), floor});
 }
 
 void Machine::end_stage(std::size_t t) {

@@ -18,7 +18,7 @@ struct Job {
   std::size_t request, stage;
   Time since, began = 0;
   double left;  // seconds of the card
-  Time floor;   // what moving the missing memory takes at the least, as things were when it was asked for
+  Time floor;   // until it can begin at the earliest, as things were when it was asked for
 };
 
 struct Program {
@@ -26,11 +26,12 @@ struct Program {
   Time drained_at = policy::never;
   double moved = 0;     // bytes of the chunk that is on its way
   double computed = 0;  // seconds of the whole card
+  Bytes untouched = 0;  // came back, and has not been let in since
   Bytes out = 0, in = 0;
 };
 
 struct Answered {
-  Time latency, floor;  // from the arrival of a stage to its first kernel
+  Time latency, floor;  // from the arrival of a stage to its first kernel, and at the least
 };
 
 // Decides who has the card. Called after every event, until it changes nothing more.
@@ -78,7 +79,8 @@ class Machine {
   double rate_out(std::size_t tenant) const;
   double rate_in() const;
   double chunk_left(std::size_t tenant) const;
-  Time floor_of(std::size_t tenant) const;
+  Time floor_of(std::size_t tenant) const;  // what moving the memory it lacks takes at the least
+  Time queue_of(std::size_t tenant) const;
   Client& client(std::size_t tenant) { return state_.clients[tenant]; }
   const Client& client(std::size_t tenant) const { return state_.clients[tenant]; }
 
