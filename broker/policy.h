@@ -54,9 +54,12 @@ struct Gaps {
   std::array<float, 8> weight{};  // of gaps up to 1, 2, 4 ... 64 s, and of longer ones; newer ones weigh more
 };
 void note_gap(Gaps&, Time gap);
-// How long to keep the card after a request, between `least` and `most`: what costs least by these gaps, where giving
-// it back and fetching it again takes `round_trip`.
-Time best_linger(const Gaps&, Time round_trip, Time least, Time most);
+// How long to keep the card after a request: what costs least by these gaps, where giving it back and fetching it again
+// takes `round_trip`. Between `shortest` and `most`; between `least` and `most` until enough gaps are known.
+struct Lingers {
+  Time least, most, shortest;
+};
+Time best_linger(const Gaps&, Time round_trip, const Lingers&);
 
 // One client on one GPU: what was sent to it, what it answered (parsed), and what is known of its requests.
 struct Client {

@@ -6,6 +6,7 @@ namespace {
 
 // Sizes come from strangers; beyond this they are nonsense, and below it sums of them cannot overflow.
 constexpr Bytes largest_size = Bytes{1} << 50;
+constexpr Time seen_linger = 250 * ms;        // a shim tells of submissions every 100 ms
 constexpr Time answers_within = 10 * second;  // a shim looks every 100 ms; one that is silent this long is stopped
 
 void tame(Client& c) {
@@ -87,7 +88,10 @@ bool service_demands(Work& w, const Item& i) {
 
 Time linger(const Work& w, const Client& c) {
   if (c.loading) return w.rules.loading_linger;
-  return w.rules.keep_alive.value_or(best_linger(c.gaps, w.gpu.round_trip, w.rules.linger_min, w.rules.linger_max));
+  // Of a service whose requests are seen it is known when one is over. Of others only that they have submitted lately.
+  const Time shortest = c.last_arrival != 0 ? std::min(w.rules.linger_min, seen_linger) : w.rules.linger_min;
+  const Lingers lingers{w.rules.linger_min, w.rules.linger_max, shortest};
+  return w.rules.keep_alive.value_or(best_linger(c.gaps, w.gpu.round_trip, lingers));
 }
 
 bool loads_too_long(Work& w, const Item& i) {

@@ -18,6 +18,10 @@ Gaps often(Time gap, int times = 40) {
 
 constexpr Time least = 1 * second, most = 30 * second, round_trip = 4 * second;
 
+Time best_linger(const Gaps& gaps, Time trip, Time at_least, Time at_most) {
+  return policy::best_linger(gaps, trip, {at_least, at_most, at_least});
+}
+
 TEST_CASE("with few gaps known it is the round trip, within its bounds") {
   CHECK_EQ(best_linger({}, round_trip, least, most), round_trip);
   CHECK_EQ(best_linger(after({100 * second, 200 * second}), round_trip, least, most), round_trip);
@@ -44,6 +48,21 @@ TEST_CASE("bursts: it outlasts the gaps within one, and not those between them")
 TEST_CASE("what lasted longer than a switch there and back costs is not waited for") {
   CHECK_EQ(best_linger(often(20 * second), round_trip, least, most), least);
   CHECK_EQ(best_linger(often(20 * second), 60 * second, least, 60 * second), 32 * second);
+}
+
+TEST_CASE("who comes while the other is still on its way back waits for what has gone already, and that costs less") {
+  const Lingers bounds{least, most, 250 * ms};
+  Gaps g;
+  for (int n = 0; n < 16; ++n) note_gap(g, n % 4 ? 600 * second : 1500 * ms);
+  CHECK_EQ(policy::best_linger(g, 20 * second, bounds), 250 * ms);  // at most 1.25 s of it has gone
+  CHECK_EQ(policy::best_linger(often(1500 * ms), 20 * second, bounds), 2 * second);
+}
+
+TEST_CASE("shorter than the least only once gaps are known") {
+  const Lingers bounds{least, most, 250 * ms};
+  CHECK_EQ(policy::best_linger({}, 100 * ms, bounds), least);
+  CHECK_EQ(policy::best_linger(often(600 * second), round_trip, bounds), 250 * ms);
+  CHECK_EQ(policy::best_linger(often(500 * ms), round_trip, bounds), least);
 }
 
 TEST_CASE("newer gaps count more than older ones") {
