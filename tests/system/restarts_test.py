@@ -10,7 +10,7 @@ import threading
 import time
 
 from case import MIB, SystemTest, main
-from stage import Card, StageError
+from stage import Ask, Card, StageError, wait_until
 
 KILLS = int(os.environ.get("LULL_TEST_KILLS", "8"))
 SEED = int(os.environ.get("LULL_TEST_SEED", "20"))
@@ -84,6 +84,30 @@ class Restarts(SystemTest):
         self.assertLess(statistics.median(back), 1)
         # A request's connection may be open at one of the moments; a leak grows with each kill.
         self.assertLessEqual(max(open_files[-1]) - max(open_files[0]), 2, open_files)
+        self.trainer.signal(signal.SIGTERM)
+        self.assertEqual(self.trainer.wait(60), 0, self.trainer.output())
+        self.service.kill()
+        self.assert_same_bytes(saved, self.undisturbed(self.steps(self.trainer)))
+
+    def test_a_machine_that_slept_goes_on_where_it_was(self):
+        """Everybody stands still in the middle of a switch, as in a suspend; the broker alone, as under a debugger."""
+        saved = self.stage.path("trainer.state")
+        self.start_broker()
+        self.trainer = self.start_trainer("--save-on-term", saved)
+        self.wait_for_steps(self.trainer, 2)
+        self.service = self.start_service().wait_ready()
+        for sleepers in ([self.broker], [self.broker, self.trainer, self.service], [self.trainer]):
+            before = self.broker.bytes_moved()[0]
+            ask = Ask(self.service)
+            wait_until(lambda: self.broker.bytes_moved()[0] > before, 20, "the eviction begins")
+            for process in sleepers:
+                process.signal(signal.SIGSTOP)
+            time.sleep(2.5)  # longer than any look, handshake or retry
+            for process in sleepers:
+                process.signal(signal.SIGCONT)
+            self.assertTrue(ask.result()["ok"])
+            self.wait_for_steps(self.trainer, 1)
+            self.broker.wait_for_clients({self.trainer.pid, self.service.pid})
         self.trainer.signal(signal.SIGTERM)
         self.assertEqual(self.trainer.wait(60), 0, self.trainer.output())
         self.service.kill()
