@@ -174,10 +174,29 @@ void Arbiter::tell_news() {
   if (const auto* news = switches_.news()) audience_.on_switch(card_, *news);
 }
 
-void Arbiter::arrived(ClientId id, Time at) {
+void Arbiter::arrived(ClientId id, Time at, KindId kind, bool proven) {
   changed_ = true;
   const auto i = index(id);
-  if (i < seats_.size()) (void)seats_[i].arrived(state_.clients[i], at);
+  if (i < seats_.size()) (void)seats_[i].arrived(state_.clients[i], at, kind, proven);
+}
+
+void Arbiter::connects(ClientId id, Time at) {
+  if (auto* c = change(id)) c->last_hint = std::max(c->last_hint, at);
+}
+
+void Arbiter::wake(ClientId id, Time now, Time until) {
+  const auto i = index(id);
+  if (i == seats_.size()) return;
+  changed_ = true;
+  auto& c = state_.clients[i];
+  if (c.waiting == 0 && !c.wants) seats_[i].begin_demand(now);
+  c.last_arrival = std::max(c.last_arrival, now);
+  c.wake_until = until;  // the last word counts, also to end an earlier one
+}
+
+std::vector<Seat::Outcome> Arbiter::take_outcomes(ClientId id) {
+  const auto i = index(id);
+  return i < seats_.size() ? seats_[i].take_outcomes() : std::vector<Seat::Outcome>();
 }
 
 void Arbiter::requests(ClientId id, std::uint32_t waiting, Time last_activity) {

@@ -60,7 +60,10 @@ class Arbiter {
   policy::Time wake_at() const { return wake_at_; }  // for the next step at the latest
 
   // Requests, as the kernel programs count them.
-  void arrived(policy::ClientId, policy::Time at);
+  void arrived(policy::ClientId, policy::Time at, KindId, bool proven);
+  void connects(policy::ClientId, policy::Time at);                   // a weak hint: somebody may be about to ask
+  void wake(policy::ClientId, policy::Time now, policy::Time until);  // somebody says so
+  std::vector<Seat::Outcome> take_outcomes(policy::ClientId);
   void requests(policy::ClientId, std::uint32_t waiting, policy::Time last_activity);
   void loaded(policy::ClientId);
 

@@ -18,7 +18,6 @@ using policy::Time;
 
 constexpr Time tick_every = recheck_ns;
 constexpr unsigned ticks_a_second = 10;
-constexpr std::size_t most_learned = 4096;
 constexpr Time first_measured_after = policy::second;  // clients of an earlier broker come back first
 
 std::vector<std::optional<std::size_t>> nvml_numbers(const std::vector<Card>& cards) {
@@ -36,7 +35,9 @@ Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const 
       run_(std::move(run)),
       started_(now_ns()),
       reception_(loop, config, *this),
-      control_(loop, events_, [this] { return status(); }),
+      control_(
+          loop, events_, [this] { return status(); },
+          [this](const std::string& whom, Time lasts) { return wake(whom, lasts); }),
       requests_(Requests::load(request_notes_)),
       oom_(run_.path + "/oom-scores"),
       speeds_(state_dir),
@@ -77,6 +78,13 @@ lull::Status Broker::open() {
                                              [this](std::uint32_t) { look_for_requests(); }));
         !s)
       return s;
+  for (const auto& socket : run_.soon) {
+    if (auto s = keep(on_soon_.emplace_back(), loop_.io(socket.listener.get(), EPOLLIN, Urgency::client,
+                                                        [this, &socket](std::uint32_t) { on_soon(socket); }));
+        !s)
+      return s;
+  }
+  watch_gpus();
   if (auto s = control_.open(run_.control.get()); !s) return s;
   return reception_.open(run_);
 }
@@ -86,6 +94,7 @@ void Broker::reload(const Config& config) {
   reception_.set_config(config);
   for (auto& arbiter : arbiters_) arbiter->set_rules(config.rules);
   set_admissions();
+  reception_.for_each([this](Client& c) { requests_.set_filter(c.who().id, config_.service(c.who().tenant)); });
   measure_.set_time(now_ns());
   settle_all(now_ns());
 }
@@ -136,13 +145,16 @@ lull::Status Broker::on_attach(Client& client, const Attach& attach) {
                                  &client.up(attach.slot),
                                  attach.slot,
                                  loading,
-                                 proven_.contains(client.tenant()),
+                                 kinds_.any_proven(client.tenant()),
                                  (client.hello().flags & hello_native) != 0};
   if (auto status = (*at)->attach(arrival, now); !status) return status;
   (*at)->set_backing(client.who().id, client.backing());
   log::info("attach client={} gpu={} needed={} resident={}", client.who().id, card,
             show_bytes((*at)->state().clients.back().needed), show_bytes((*at)->state().clients.back().resident));
-  if (service) watch_requests(client);
+  if (service)
+    watch_requests(client);
+  else
+    requests_.watch_exit(client.who().pid);
   ask_gauge();  // a look before this one may have taken its context for another program's
   set_admissions();
   settle(client, now);
@@ -245,48 +257,11 @@ void Broker::tick() {
   if (second) {
     ask_gauge();
     requests_.look_again(now);
+    look_at_holders();
   }
   take_out_garbage();
   ticking_ = !reception_.empty();
   tick_.set_time(ticking_ ? now + tick_every : policy::never);
-}
-
-Requests::Sink Broker::request_sink(Time now) {
-  const auto on_cards = [this](policy::ClientId id, auto&& f) {
-    if (auto* client = reception_.find(id))
-      for (const auto& card : client->cards())
-        if (card) f(*arbiters_[*card]);
-  };
-  return {
-      [=](policy::ClientId id, Time at) { on_cards(id, [&](Arbiter& a) { a.arrived(id, std::min(at, now)); }); },
-      [=](policy::ClientId id) { on_cards(id, [&](Arbiter& a) { a.loaded(id); }); },
-      [=](policy::ClientId id, const Arrivals::Counters& c) {
-        on_cards(id, [&](Arbiter& a) { a.requests(id, c.waiting, std::max(c.last_in_ns, c.last_out_ns)); });
-      },
-  };
-}
-
-void Broker::look_for_requests() {
-  const Time now = now_ns();
-  requests_.consume(request_sink(now));
-  settle_all(now);
-}
-
-void Broker::watch_requests(Client& client) {
-  std::string why_not;
-  if (!requests_.watch(client.who().id, client.who().pid, &why_not))
-    log::warning("no early wake client={} pid={} why=\"{}\"", client.who().id, client.who().pid, why_not);
-  if (!requests_.listens(client.who().id)) return;
-  for (const auto& card : client.cards())  // it was here before this broker
-    if (card) arbiters_[*card]->loaded(client.who().id);
-}
-
-void Broker::learn() {
-  for (const auto& arbiter : arbiters_)
-    for (const auto& c : arbiter->state().clients) {
-      if (!c.proven || proven_.size() >= most_learned) continue;
-      if (const auto* client = reception_.find(c.id)) proven_.insert(client->tenant());
-    }
 }
 
 void Broker::on_switch(const Card& card, const Switch& s) {

@@ -7,7 +7,6 @@
 // Pages are read when a doorbell rings, and all of them every 100 ms while there is a client.
 #pragma once
 #include <memory>
-#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +18,7 @@
 #include "broker/control.h"
 #include "broker/event_log.h"
 #include "broker/gauge.h"
+#include "broker/gpu_watch.h"
 #include "broker/measure.h"
 #include "broker/oom.h"
 #include "broker/reception.h"
@@ -58,6 +58,14 @@ class Broker final : private Host, private Audience {
   void look_for_requests();
   void watch_requests(Client&);
   void learn();
+  nlohmann::json wake(const std::string& whom, policy::Time lasts);  // tenant or process
+  void wake(Client&, policy::Time now, policy::Time lasts);
+  void on_soon(const ClassSocket&);
+  void watch_gpus();
+  void on_gpu_opened(const DeviceOpen&);
+  void look_at_holders();
+  nlohmann::json status_of_requests() const;
+  nlohmann::json status_of_holders() const;
   void set_admissions();
   Backed backed(const Client&, std::span<const policy::Bytes> lacking) const;  // lacking: on each card, together
   std::vector<Claim> claims(policy::Time now);                                 // writes each client's limit
@@ -108,9 +116,11 @@ class Broker final : private Host, private Audience {
   Gauge gauge_;
   HostMemory host_;
   bool gauge_seen_ = false;
-  std::set<TenantKey> proven_;
+  KindBook kinds_;
+  GpuWatch watch_;
   std::uint64_t ticks_ = 0;
   bool ticking_ = false;
+  std::vector<Source> on_soon_;
   Source tick_, decide_, on_requests_, on_arena_, on_gauge_, measure_, on_measured_;
 };
 

@@ -123,6 +123,8 @@ json Broker::status() const {
         {"pressure", name_of(pressure_.level)},
         {"oom_scores_adjusted", oom_.adjusted_count()},
         {"oom_scores_error", oom_.error() ? nlohmann::json(std::strerror(oom_.error())) : nlohmann::json(nullptr)}}},
+      {"requests", status_of_requests()},
+      {"gpu_holders", status_of_holders()},
       {"dropped", reception_.dropped()},
       {"gpus", gpus}};
 }

@@ -59,6 +59,14 @@ class Reader {
 
   template <class Owner>
   void read_value(const Key<Owner>& key, const toml::node& node, Owner& owner) {
+    if (!std::holds_alternative<ListField>(key.field(owner))) return read_one(key, node, owner);
+    const auto* list = node.as_array();
+    if (!list) return fail(node, fmt::format("{} must be a list: [\"...\"]", key.name));
+    for (const auto& element : *list) read_one(key, element, owner);
+  }
+
+  template <class Owner>
+  void read_one(const Key<Owner>& key, const toml::node& node, Owner& owner) {
     std::string text;
     if (const auto* s = node.as_string())
       text = s->get();
@@ -87,6 +95,7 @@ class Reader {
     const auto sections = config_sections();
     auto known = names(sections.front().keys);
     known.emplace_back("gpu");
+    known.emplace_back("service");
     for (const auto& section : sections.subspan(1)) known.emplace_back(section.name);
     for (const auto& [key, node] : file) {
       const auto section = std::find_if(sections.begin() + 1, sections.end(),
@@ -95,6 +104,8 @@ class Reader {
         read_section(*section, node, config);
       else if (key.str() == "gpu")
         read_gpu(node, config);
+      else if (key.str() == "service")
+        read_services(node, config);
       else if (const auto* entry = find(sections.front().keys, key.str()))
         read_value(*entry, node, config);
       else if (const char* home = home_of(key.str()))
@@ -107,6 +118,7 @@ class Reader {
   static const char* home_of(std::string_view key) {
     for (const auto& section : config_sections())
       if (*section.name && find(section.keys, key)) return section.name;
+    if (find(service_keys(), key)) return "[service]";
     return find(card_keys(), key) ? "gpu" : nullptr;
   }
 
@@ -154,6 +166,26 @@ class Reader {
     }
   }
 
+  void read_services(const toml::node& node, Config& config) {
+    const auto* list = node.as_array();
+    if (!list) return fail(node, "service must be a section for each service: [[service]]");
+    for (const auto& element : *list) {
+      const auto* table = element.as_table();
+      if (!table) return fail(element, "service must be a section for each service: [[service]]");
+      ServiceConfig service;
+      for (const auto& [key, value] : *table) {
+        if (const auto* entry = find(service_keys(), key.str()))
+          read_value(*entry, value, service);
+        else
+          unknown(value, "key in [[service]]", key.str(), names(service_keys()));
+      }
+      if (!table->contains("tenant")) fail(element, "[[service]] needs a tenant; `lull status` shows their names");
+      if (&config.service(service.tenant) != &config.service(""))
+        fail(element, "a second [[service]] with the same tenant");
+      config.services.push_back(std::move(service));
+    }
+  }
+
   void check_together(const toml::table& file, const Config& config) {
     const auto& r = config.rules;
     if (r.linger_min > r.linger_max)
@@ -180,6 +212,12 @@ void add_rows(std::string& out, std::span<const Key<Owner>> keys, Owner& default
 }
 
 }  // namespace
+
+const ServiceConfig& Config::service(const std::string& tenant) const {
+  static const ServiceConfig nothing_said;
+  const auto at = std::find_if(services.begin(), services.end(), [&](const auto& s) { return s.tenant == tenant; });
+  return at == services.end() || tenant.empty() ? nothing_said : *at;
+}
 
 ConfigResult parse_config(std::string_view text, const std::string& name) {
   try {
@@ -216,6 +254,9 @@ std::string config_markdown() {
   CardConfig card;
   out += "\n## `[gpu]` for every card, or one `[[gpu]]` for each\n";
   add_rows(out, card_keys(), card);
+  ServiceConfig service;
+  out += "\n## `[[service]]`, one for each service of which something is to be said\n";
+  add_rows(out, service_keys(), service);
   return out;
 }
 

@@ -2,6 +2,7 @@
 //
 //   host_memory = "40GiB"          [limits]            [policy]             [gpu]   for every card, or
 //                                  clients_per_uid     linger_min, …        [[gpu]] for one each: uuid, memory, …
+//                                                                           [[service]]: tenant, ports, ignore, …
 #pragma once
 #include <optional>
 #include <string>
@@ -27,6 +28,13 @@ struct CardConfig {
   CardSizes sizes;
 };
 
+// One [[service]]: what is to be known of its requests that cannot be seen.
+struct ServiceConfig {
+  std::string tenant;
+  std::vector<std::string> ports, wake_on, ignore, ignore_from;  // texts that service_rules.h understands
+  std::uint32_t min_request_bytes = 0;
+};
+
 struct Config {
   std::optional<policy::Bytes> host_memory;            // nothing: by the memory of the machine (host_memory.h)
   std::optional<policy::Bytes> host_memory_keep_free;  // likewise
@@ -38,6 +46,8 @@ struct Config {
   policy::Rules rules;
   CardSizes sizes;  // of cards without an entry of their own
   std::vector<CardConfig> cards;
+  std::vector<ServiceConfig> services;
+  const ServiceConfig& service(const std::string& tenant) const;  // with nothing in it, where there is none
 };
 
 struct ConfigProblem {

@@ -4,6 +4,7 @@
 
 #include <charconv>
 
+#include "broker/service_rules.h"
 #include "broker/units.h"
 
 namespace lull {
@@ -14,6 +15,7 @@ using policy::never;
 using policy::second;
 
 constexpr std::uint64_t mib = 1ull << 20, gib = 1ull << 30, tib = 1ull << 40;
+constexpr std::size_t most_listed = 64;
 constexpr std::uint64_t day = 86400 * second;
 
 #define FIELD(kind, member) [](Config& c) -> Field { return kind{&c.member}; }
@@ -105,6 +107,53 @@ constexpr Key<CardConfig> card[] = {
 };
 #undef FIELD
 
+template <auto parse>
+std::optional<std::string> check_with(std::string_view text);
+template <>
+std::optional<std::string> check_with<parse_port>(std::string_view text) {
+  return parse_port(text) ? std::nullopt : std::optional<std::string>("is no port; write it like \"8000\"");
+}
+template <>
+std::optional<std::string> check_with<parse_work_port>(std::string_view text) {
+  return parse_work_port(text) ? std::nullopt
+                               : std::optional<std::string>("names no port; write it like \"redis:6379\"");
+}
+template <>
+std::optional<std::string> check_with<parse_path_rule>(std::string_view text) {
+  return parse_path_rule(text) ? std::nullopt
+                               : std::optional<std::string>(
+                                     "is no rule; write it like \"GET /stats*\" or \"/ping\", with at most 42 "
+                                     "characters of path");
+}
+template <>
+std::optional<std::string> check_with<parse_source>(std::string_view text) {
+  return parse_source(text) ? std::nullopt
+                            : std::optional<std::string>("is no address; write it like \"10.0.0.0/8\" or \"fd00::1\"");
+}
+
+#define FIELD(kind, member) [](ServiceConfig& c) -> Field { return kind{&c.member}; }
+#define LIST(member, parse) [](ServiceConfig& c) -> Field { return ListField{&c.member, check_with<parse>}; }
+constexpr Key<ServiceConfig> service[] = {
+    {"tenant", FIELD(TextField, tenant), 0, 0, "required",
+     "Whose requests the entry is about: the name `lull status` shows."},
+    {"ports", LIST(ports, parse_port), 0, 0, "the ports it is seen to listen on",
+     "Where its requests come in, and nowhere else: the port of a proxy in front of it, or those of its own ports that "
+     "are for requests."},
+    {"wake_on", LIST(wake_on, parse_work_port), 0, 0, "none",
+     "Where it fetches its work itself, as `\"redis:6379\"`: what comes in on its connections to such a port counts as "
+     "a "
+     "request. The name before the port is for people."},
+    {"min_request_bytes", FIELD(SmallBytesField, min_request_bytes), 0, gib, nullptr,
+     "A request counts from this many bytes on."},
+    {"ignore", LIST(ignore, parse_path_rule), 0, 0, "health checks and metrics",
+     "Requests over plain HTTP that are none, in addition to the usual ones: `\"GET /stats*\"`, `\"/ping\"`; with `!` "
+     "before it one that counts all the same."},
+    {"ignore_from", LIST(ignore_from, parse_source), 0, 0, "none",
+     "Senders whose requests are none, as `\"10.0.0.0/8\"`."},
+};
+#undef LIST
+#undef FIELD
+
 constexpr Section sections[] = {{"", top_keys}, {"limits", limit_keys}, {"policy", policy_keys}};
 
 using Problem = std::optional<std::string>;
@@ -134,6 +183,12 @@ struct Setter {
 
   Problem operator()(BytesField f) const { return take_bytes(text, *f.value, least, most); }
   Problem operator()(OptionalBytesField f) const { return take_bytes(text, f.value->emplace(), least, most); }
+  Problem operator()(SmallBytesField f) const {
+    std::uint64_t bytes = 0;
+    auto problem = take_bytes(text, bytes, least, most);
+    if (!problem) *f.value = static_cast<std::uint32_t>(bytes);
+    return problem;
+  }
   Problem operator()(TimeField f) const { return take_time(text, *f.value, least, most); }
   Problem operator()(OptionalTimeField f) const { return take_time(text, f.value->emplace(), least, most); }
   Problem operator()(MicrosecondsField f) const {
@@ -154,6 +209,16 @@ struct Setter {
     if (*f.value || text == f.if_false) return std::nullopt;
     return fmt::format("is neither \"{}\" nor \"{}\"", f.if_false, f.if_true);
   }
+  Problem operator()(ListField f) const {
+    if (f.values->size() >= most_listed) return fmt::format("is too much: at most {} of them", most_listed);
+    if (auto problem = f.check(text)) return problem;
+    f.values->emplace_back(text);
+    return std::nullopt;
+  }
+  Problem operator()(TextField f) const {
+    *f.value = text;
+    return text.empty() ? Problem("is empty") : std::nullopt;
+  }
   Problem operator()(UuidField f) const {
     const auto value = parse_uuid(text);
     if (!value)
@@ -167,18 +232,22 @@ struct Shower {
   const char* absent;
   std::string operator()(BytesField f) const { return "\"" + show_bytes(*f.value) + "\""; }
   std::string operator()(OptionalBytesField) const { return absent; }
+  std::string operator()(SmallBytesField f) const { return "\"" + show_bytes(*f.value) + "\""; }
   std::string operator()(TimeField f) const { return "\"" + show_time(*f.value) + "\""; }
   std::string operator()(OptionalTimeField) const { return absent; }
   std::string operator()(MicrosecondsField f) const { return "\"" + show_time(*f.value * 1000ull) + "\""; }
   std::string operator()(CountField f) const { return fmt::format("{}", *f.value); }
   std::string operator()(EitherField f) const { return fmt::format("`\"{}\"`", *f.value ? f.if_true : f.if_false); }
   std::string operator()(UuidField) const { return absent; }
+  std::string operator()(ListField) const { return absent; }
+  std::string operator()(TextField) const { return absent; }
 };
 
 }  // namespace
 
 std::span<const Section> config_sections() { return sections; }
 std::span<const Key<CardConfig>> card_keys() { return card; }
+std::span<const Key<ServiceConfig>> service_keys() { return service; }
 bool is_card_identity(std::string_view key) { return key == "uuid" || key == "memory"; }
 
 std::optional<std::string> set_field(const Field& field, std::string_view text, std::uint64_t least,

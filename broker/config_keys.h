@@ -15,6 +15,9 @@ namespace lull {
 struct BytesField {
   policy::Bytes* value;
 };
+struct SmallBytesField {
+  std::uint32_t* value;
+};
 struct OptionalBytesField {
   std::optional<policy::Bytes>* value;
 };
@@ -38,8 +41,16 @@ struct EitherField {
 struct UuidField {
   Uuid* value;
 };
-using Field = std::variant<BytesField, OptionalBytesField, TimeField, OptionalTimeField, MicrosecondsField, CountField,
-                           EitherField, UuidField>;
+// A list; each member has to please `check`, which says what is wrong with it.
+struct ListField {
+  std::vector<std::string>* values;
+  std::optional<std::string> (*check)(std::string_view);
+};
+struct TextField {
+  std::string* value;
+};
+using Field = std::variant<BytesField, SmallBytesField, OptionalBytesField, TimeField, OptionalTimeField,
+                           MicrosecondsField, CountField, EitherField, UuidField, ListField, TextField>;
 
 template <class Owner>
 struct Key {
@@ -55,8 +66,9 @@ struct Section {
   std::span<const Key<Config>> keys;
 };
 std::span<const Section> config_sections();
-std::span<const Key<CardConfig>> card_keys();  // of [[gpu]]; [gpu] takes those that are no identity
-bool is_card_identity(std::string_view key);   // uuid, memory
+std::span<const Key<CardConfig>> card_keys();        // of [[gpu]]; [gpu] takes those that are no identity
+std::span<const Key<ServiceConfig>> service_keys();  // of [[service]]
+bool is_card_identity(std::string_view key);         // uuid, memory
 
 // Parses text or an integer into a field; nothing on success, else what is wrong with it.
 std::optional<std::string> set_field(const Field&, std::string_view text, std::uint64_t least, std::uint64_t most);

@@ -11,6 +11,7 @@
 
 #include "broker/event_log.h"
 #include "broker/loop.h"
+#include "broker/policy.h"
 #include "protocol/fd.h"
 
 namespace lull {
@@ -18,7 +19,8 @@ namespace lull {
 class Control {
  public:
   using Status = std::function<nlohmann::json()>;
-  Control(Loop&, EventLog&, Status);
+  using Wake = std::function<nlohmann::json(const std::string& whom, policy::Time lasts)>;
+  Control(Loop&, EventLog&, Status, Wake);
   lull::Status open(int listener);
 
  private:
@@ -39,6 +41,7 @@ class Control {
   Loop& loop_;
   EventLog& events_;
   Status status_;
+  Wake wake_;
   Source listener_, gravedigger_;
   std::list<std::unique_ptr<Peer>> peers_;
 };

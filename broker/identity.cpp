@@ -1,6 +1,9 @@
 #include "broker/identity.h"
 
+#include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -83,9 +86,28 @@ std::optional<std::string> container_or_unit(std::string_view text) {
   return std::nullopt;
 }
 
+std::optional<std::string> container_or_unit_of(int pid) { return container_or_unit(read_proc(pid, "cgroup")); }
+
+std::uint64_t own_cgroup(int pid) {
+  const auto text = read_proc(pid, "cgroup");
+  const auto line = text.rfind("0::/", 0) == 0 ? 0 : text.find("\n0::/") + 1;
+  if (line == 0 && text.rfind("0::/", 0) != 0) return 0;
+  const auto path = text.substr(line + 3, text.find('\n', line) - line - 3);
+  if (!name_in_path(path)) return 0;
+  for (const char* root : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
+    struct stat status;
+    const auto where = root + path;
+    struct statfs system;
+    if (::statfs(where.c_str(), &system) == 0 && system.f_type == CGROUP2_SUPER_MAGIC &&
+        ::stat(where.c_str(), &status) == 0)
+      return status.st_ino;
+  }
+  return 0;
+}
+
 std::string tenant_name(std::string_view chosen, int pid) {
   if (!chosen.empty()) return printable(chosen);
-  if (auto name = container_or_unit(read_proc(pid, "cgroup"))) return *name;
+  if (auto name = container_or_unit_of(pid)) return *name;
   auto command = read_proc(pid, "comm");
   while (!command.empty() && command.back() == '\n') command.pop_back();
   return command.empty() ? "pid " + std::to_string(pid) : printable(command);

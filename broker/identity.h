@@ -27,6 +27,11 @@ std::optional<std::string> container_or_unit(std::string_view cgroup_text);
 // LULL_TENANT if the client gave one, else container or unit, else the command's name.
 std::string tenant_name(std::string_view chosen, int pid);
 
+// The cgroup (v2) of a process, as the number of its directory's inode, if it belongs to one container or service
+// alone: not a session, a desktop or the root. 0: none such.
+std::uint64_t own_cgroup(int pid);
+std::optional<std::string> container_or_unit_of(int pid);
+
 std::optional<policy::Time> process_age(int pid);  // since it was started (not since its last exec)
 
 // A descriptor for exactly the process that connected, not for whoever has its number now where the kernel can tell.

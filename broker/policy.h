@@ -87,7 +87,9 @@ struct Client {
   // Requests seen by the kernel programs; all zero without them.
   std::uint32_t waiting = 0;  // requests in flight
   Time last_arrival = 0, last_request_activity = 0;
-  bool proven = false;  // an arrival of this kind has led to GPU work before
+  bool proven = false;  // of the requests in flight one is of a kind that has led to GPU work before
+  Time last_hint = 0;   // somebody has connected: weaker than an arrival, and soon forgotten
+  Time wake_until = 0;  // somebody has said that a request will come before then
   Gaps gaps;
   // Life.
   Time connected = 0;

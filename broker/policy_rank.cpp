@@ -7,6 +7,7 @@ namespace {
 // Sizes come from strangers; beyond this they are nonsense, and below it sums of them cannot overflow.
 constexpr Bytes largest_size = Bytes{1} << 50;
 constexpr Time seen_linger = 250 * ms;        // a shim tells of submissions every 100 ms
+constexpr Time hint_lasts = 200 * ms;         // anybody can connect: it tightens the work in flight, and no more
 constexpr Time answers_within = 10 * second;  // a shim looks every 100 ms; one that is silent this long is stopped
 
 void tame(Client& c) {
@@ -77,12 +78,17 @@ bool proven_arrival(Work& w, const Item& i) {
   return i.c.proven && (i.holds() || i.c.last_arrival > i.c.lease_ended) && in_flight(w, i.c);
 }
 
+// `lull wake` and its like, from when they were said; a peer in between has had its turn after that.
+bool woken(Work& w, const Item& i) {
+  return (i.holds() || i.c.last_arrival > i.c.lease_ended) && !w.passed(i.c.wake_until, 0);
+}
+
 bool submits(Work& w, const Item& i) {
   return i.open_now() && i.c.last_submission != 0 && !w.passed(i.c.last_submission, w.rules.yield_idle);
 }
 
 bool service_demands(Work& w, const Item& i) {
-  if (i.c.wants || grows(i) || proven_arrival(w, i) || submits(w, i)) return true;
+  if (i.c.wants || grows(i) || proven_arrival(w, i) || submits(w, i) || woken(w, i)) return true;
   return i.holds() && (!i.whole || in_flight(w, i.c));
 }
 
@@ -157,7 +163,9 @@ void watch_arrivals(Work& w) {
   for (const Item& i : w.items()) {
     const Client& c = i.c;
     w.highest = std::max(w.highest, c.klass);
-    if (c.klass == Class::training || c.waiting == 0) continue;
+    if (c.klass == Class::training) continue;
+    if (c.klass > w.comes && !w.passed(c.last_hint, hint_lasts)) w.comes = c.klass;
+    if (c.waiting == 0) continue;
     if (c.klass > w.comes && !w.passed(c.last_arrival, w.rules.linger_min)) w.comes = c.klass;
     const bool unproven = !c.proven && !c.loading;
     if (unproven && c.klass > w.may_come && !w.passed(c.last_arrival, w.rules.unproven_close)) w.may_come = c.klass;

@@ -183,6 +183,12 @@ void Reception::drop(Client& client, const char* why) {
   lose(client, why);
 }
 
+// What it holds stays counted until the process is gone; only its turn is over.
+void Reception::exiting(int pid) {
+  for (auto& [id, client] : clients_)
+    if (client->who().pid == pid && client->welcomed() && client->connected()) return lose(*client, "exit");
+}
+
 // The process may live on; what it holds on the cards stays held until its process ends.
 void Reception::lose(Client& client, const char* why) {
   if (!client.connected()) return;

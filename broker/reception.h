@@ -33,6 +33,7 @@ class Reception {
   Status open(const RuntimeDir&);
   void set_config(const Config& config) { config_ = config; }
   void drop(Client&, const char* why);  // for a protocol error; logged once with pid and uid
+  void exiting(int pid);                // its last thread is: nothing is to be expected of it any more
   void tick(policy::Time now);          // every 100 ms: late handshakes, ends of floods, unsent arenas
   template <class F>
   void for_each(F&& f) {

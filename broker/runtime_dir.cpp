@@ -72,6 +72,23 @@ std::string cards_text(const std::vector<PromisedCard>& cards) {
   return text;
 }
 
+Problem open_soon(RuntimeDir& run, Class klass, const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return failure("listen at", path, ENAMETOOLONG);
+  std::strcpy(address.sun_path, path.c_str());
+  Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  if (!socket || ::setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0)
+    return failure("make a socket for", path);
+  (void)::unlink(path.c_str());  // a dead broker's
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return failure("listen at", path);
+  if (::chmod(path.c_str(), 0666) != 0) return failure("change mode of", path);
+  run.soon.push_back({klass, std::move(socket)});
+  return std::nullopt;
+}
+
 Problem open_class(RuntimeDir& run, Class klass, const Access& access, const std::vector<PromisedCard>& cards) {
   const auto outer = run.path + "/" + name_of(klass), inner = outer + "/socket";
   const bool open_to_all = klass == Class::training;
@@ -84,7 +101,7 @@ Problem open_class(RuntimeDir& run, Class klass, const Access& access, const std
   auto listener = listen_at(path.c_str(), 0666);
   if (!listener) return failure("listen at", path, listener.error().code);
   run.classes[static_cast<std::size_t>(klass)] = {klass, std::move(*listener)};
-  return std::nullopt;
+  return klass == Class::training ? std::nullopt : open_soon(run, klass, inner + "/soon");
 }
 
 Problem open_control(RuntimeDir& run, const Access& access) {

@@ -5,6 +5,7 @@
 //     interactive/  inference/      0750   root:lull; without that group or without root 0700
 //       socket/                     0755   what a container mounts at /run/lull
 //         broker                    0666   seqpacket socket; who got this far may use it
+//         soon                      0666   datagram socket: a request is about to come (soon.h); not for training
 //         class                            "inference"
 //         gpus                             a line for each GPU: "GPU-<uuid> <total bytes> <chunk bytes>"
 //     control                       0660   root:lull; stream socket for lull(1)
@@ -37,6 +38,7 @@ struct RuntimeDir {
   std::string path;
   Fd lock;
   std::array<ClassSocket, 3> classes;
+  std::vector<ClassSocket> soon;  // of the classes that have requests
   Fd control;
   std::vector<std::string> notes;  // what is not as it should be, for the log
 };

@@ -19,7 +19,7 @@ bool working_for_present_gate(const policy::Client& c) {
 Status Seat::read(policy::Client& c, const policy::Rules& rules, policy::Bytes card, Time now) {
   const auto words = read_up(*up_page_, {c.gate.generation, card, now});
   if (!words) return words.error();
-  const bool waits = c.wants || c.interrupted || c.loading || unproven_arrival_ != 0;
+  const bool waits = c.wants || c.interrupted || c.loading || asked_.at != 0;
   changed_ = !read_before_ || waits || *words != up_;
   if (!changed_) return Done{};
   const UpWords before = read_before_ ? up_ : *words;
@@ -85,10 +85,13 @@ void Seat::read_progress(policy::Client& c, const policy::Rules& rules, const Up
       c.phase.phase == Phase::drained || c.phase.phase == Phase::moving || c.phase.phase == Phase::ready;
   if (c.gate.state == GateState::closed && working_for_present_gate(c) && stopped) c.overdue_count = 0;
   if (c.interrupted && c.exit_grace_spent >= rules.exit_grace) c.interrupted = false;
-  if (unproven_arrival_ != 0 && (c.wants || c.last_submission > unproven_arrival_)) {
-    c.proven = c.proven || now - std::min(now, unproven_arrival_) < proof_window;
-    unproven_arrival_ = 0;
-  }
+  if (asked_.at == 0) return;
+  const bool soon = now - std::min(now, asked_.at) < proof_window;
+  if (!soon && c.waiting != 0) return;  // it is being answered, however long that takes
+  const bool works = c.wants || c.last_submission > asked_.at;
+  if (!works && soon) return;
+  c.proven = c.proven || (works && soon);
+  tell_outcome(works && soon);
 }
 
 void Seat::send(const policy::Client& before, const policy::Client& after, const policy::Decision& decision, Time now) {
@@ -126,10 +129,24 @@ void Seat::note_gap(policy::Client& c, Time now) {
   if (c.last_submission != 0 && c.last_submission < now) policy::note_gap(c.gaps, now - c.last_submission);
 }
 
-bool Seat::arrived(policy::Client& c, Time at) {
+void Seat::tell_outcome(bool led_to_work) {
+  constexpr std::size_t most_untold = 64;
+  if (asked_.kind != 0 && !asked_.mixed && outcomes_.size() < most_untold)
+    outcomes_.push_back({asked_.kind, led_to_work});
+  asked_ = {};
+}
+
+// `proven` of the client is that of its requests in flight: a probe that nobody has named must not look like the
+// request before it.
+bool Seat::arrived(policy::Client& c, Time at, KindId kind, bool proven) {
   const bool fresh = c.waiting == 0 && !c.wants;
   c.last_arrival = std::max(c.last_arrival, at);
-  if (unproven_arrival_ == 0) unproven_arrival_ = at;
+  if (c.waiting == 0 && asked_.at != 0 && asked_.kind != kind) tell_outcome(false);  // answered without work
+  if (asked_.at == 0)
+    asked_ = {at, kind, false};
+  else if (asked_.kind != kind)
+    asked_.mixed = true;
+  if (kind != 0) c.proven = proven || (c.proven && c.waiting != 0);
   if (fresh) demand_since_ = at;
   if (fresh && c.proven) note_gap(c, at);
   last_demand_ = at;

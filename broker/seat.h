@@ -12,9 +12,12 @@
 #include <algorithm>
 #include <deque>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "broker/pages.h"
 #include "broker/policy.h"
+#include "broker/request_kinds.h"
 #include "protocol/result.h"
 
 namespace lull {
@@ -49,8 +52,16 @@ class Seat {
     c.native = native;
   }
 
-  // A request of this service was seen by the kernel. True: it begins a new demand.
-  bool arrived(policy::Client&, policy::Time at);
+  // A request of this service was seen by the kernel; `kind` (0: not known) has been proven to lead to GPU work or not.
+  // True: it begins a new demand.
+  bool arrived(policy::Client&, policy::Time at, KindId kind, bool proven);
+  // Whether requests of these kinds have led to work on the GPU, since this was asked last.
+  struct Outcome {
+    KindId kind;
+    bool led_to_work;
+  };
+  std::vector<Outcome> take_outcomes() { return std::exchange(outcomes_, {}); }
+  void begin_demand(policy::Time at) { demand_since_ = last_demand_ = at; }
   policy::Time take_demand_since(policy::Time now);  // when what now gets the lease began; resets it
 
   const Who& who() const { return who_; }
@@ -83,7 +94,14 @@ class Seat {
   std::optional<policy::Bytes> measured_native_;
   policy::Time demand_since_ = 0, last_demand_ = 0;
   policy::Time paused_ns_ = 0;
-  policy::Time unproven_arrival_ = 0;  // waits for GPU work to prove it
+  struct Asked {
+    policy::Time at = 0;  // 0: nothing that waits for its outcome
+    KindId kind = 0;
+    bool mixed = false;  // requests of several kinds at once: which of them led to work, nobody can tell
+  };
+  void tell_outcome(bool led_to_work);
+  Asked asked_;
+  std::vector<Outcome> outcomes_;
 };
 
 }  // namespace lull

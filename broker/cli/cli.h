@@ -47,6 +47,11 @@ struct Why {
 };
 int why(const Why&);
 
+struct Wake {
+  std::string runtime_dir, whom, lasts = "30s";
+};
+int wake(const Wake&);
+
 struct Run {
   std::string runtime_dir, klass, tenant;
   std::vector<std::string> command;

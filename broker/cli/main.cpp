@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
   cli::Events events;
   cli::Run run;
   cli::Why why;
+  cli::Wake wake;
 
   CLI::App app("lull: runs programs under Lull and shows what it does");
   app.require_subcommand(1);
@@ -27,6 +28,10 @@ int main(int argc, char** argv) {
 
   auto* explain = app.add_subcommand("why", "why a tenant runs or waits, or what a switch took its time for");
   explain->add_option("whom", why.whom, "a tenant's name, a process, or the number of a switch")->required();
+
+  auto* call = app.add_subcommand("wake", "a request is about to come: have the service's memory on the card");
+  call->add_option("service", wake.whom, "a tenant's name, or a process")->required();
+  call->add_option("--for", wake.lasts, "how long to expect it")->capture_default_str();
 
   auto* start = app.add_subcommand("run", "run a program under Lull: lull run --class training -- python train.py");
   start->add_option("--class", run.klass, "training, interactive or inference");
@@ -44,9 +49,10 @@ int main(int argc, char** argv) {
   if (const auto absolute = std::filesystem::absolute(runtime_dir, unresolved); !unresolved)
     runtime_dir = absolute.lexically_normal().string();
   while (runtime_dir.size() > 1 && runtime_dir.back() == '/') runtime_dir.pop_back();
-  status.runtime_dir = events.runtime_dir = run.runtime_dir = why.runtime_dir = runtime_dir;
+  status.runtime_dir = events.runtime_dir = run.runtime_dir = why.runtime_dir = wake.runtime_dir = runtime_dir;
   if (*show) return cli::status(status);
   if (*tell) return cli::events(events);
+  if (*call) return cli::wake(wake);
   if (*explain) return cli::why(why);
   return cli::run(run);
 }

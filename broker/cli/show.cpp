@@ -38,9 +38,13 @@ std::string time(std::uint64_t ns) {
 }
 
 bool ask(const std::string& runtime_dir, const std::string& command, std::string& line, int& code) {
+  return ask_with(runtime_dir, json{{"cmd", command}}.dump(), line, code);
+}
+
+bool ask_with(const std::string& runtime_dir, const std::string& request, std::string& line, int& code) {
   auto broker = Connection::open(runtime_dir, code);
   if (!broker) return false;
-  if (broker.send(json{{"cmd", command}}.dump()) && broker.receive(line)) return true;
+  if (broker.send(request) && broker.receive(line)) return true;
   code = complain(failure, "lulld has hung up");
   return false;
 }

@@ -18,6 +18,7 @@ std::string bytes(std::uint64_t n);                     // "19.5GiB"; 0: "-"
 std::string time(std::uint64_t ns);                     // "12s"; 0: "-"
 
 // One question, one line. False: it has complained, and `code` is the exit status.
+bool ask_with(const std::string& runtime_dir, const std::string& request, std::string& line, int& code);
 bool ask(const std::string& runtime_dir, const std::string& command, std::string& line, int& code);
 json object_in(const std::string& line, int& code);  // null: it has complained
 

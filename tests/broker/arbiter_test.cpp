@@ -108,7 +108,7 @@ struct Rig {
   }
   void request() {
     service.busy = true;
-    arbiter.arrived(2, now);
+    arbiter.arrived(2, now, 0, true);
     arbiter.requests(2, 1, now);
     arbiter.step(now);
   }

@@ -11,6 +11,7 @@ using policy::second;
 namespace {
 
 constexpr Bytes mib = 1ull << 20, card = 1ull << 30;
+constexpr KindId kind = 3, other_kind = 4;
 
 // A seat with both pages, and the shim's hand in them.
 struct Rig {
@@ -159,7 +160,7 @@ TEST_CASE("words no honest client writes are refused by name") {
 
 TEST_CASE("an arrival followed by GPU work proves its service") {
   Rig rig;
-  rig.seat.arrived(rig.client, rig.now);
+  rig.seat.arrived(rig.client, rig.now, kind, false);
   REQUIRE(rig.read());
   CHECK_FALSE(rig.client.proven);
   rig.now += second;
@@ -170,22 +171,60 @@ TEST_CASE("an arrival followed by GPU work proves its service") {
 
 TEST_CASE("GPU work long after an arrival proves nothing") {
   Rig rig;
-  rig.seat.arrived(rig.client, rig.now);
+  rig.seat.arrived(rig.client, rig.now, kind, false);
   rig.now += 60 * second;
   rig.said().submissions = 5;
   REQUIRE(rig.read());
   CHECK_FALSE(rig.client.proven);
 }
 
+TEST_CASE("what a kind of request has led to is told, once, and only where it is certain") {
+  const auto told = [](Rig& rig) {
+    const auto outcomes = rig.seat.take_outcomes();
+    CHECK(outcomes.size() <= 1);
+    return outcomes.empty() ? 0 : (outcomes[0].led_to_work ? 1 : -1) * static_cast<int>(outcomes[0].kind);
+  };
+  Rig rig;
+  rig.seat.arrived(rig.client, rig.now, kind, false);
+  rig.client.waiting = 1;
+  rig.now += second / 10;
+  rig.said().submissions = 5;
+  REQUIRE(rig.read());
+  CHECK(told(rig) == static_cast<int>(kind));
+  CHECK(told(rig) == 0);
+  rig.client.waiting = 0;
+  // Answered without work, and asked something else.
+  rig.now += second;
+  rig.seat.arrived(rig.client, rig.now, kind, true);
+  CHECK(rig.client.proven);
+  rig.now += second;
+  rig.seat.arrived(rig.client, rig.now, other_kind, false);
+  CHECK_FALSE(rig.client.proven);
+  CHECK(told(rig) == -static_cast<int>(kind));
+  // Nothing follows for a long time.
+  rig.now += 60 * second;
+  REQUIRE(rig.read());
+  CHECK(told(rig) == -static_cast<int>(other_kind));
+  // Two kinds at once: work says nothing about either, and the proven one keeps counting.
+  rig.seat.arrived(rig.client, rig.now, kind, true);
+  rig.client.waiting = 1;
+  rig.seat.arrived(rig.client, rig.now, other_kind, false);
+  CHECK(rig.client.proven);
+  rig.now += second / 10;
+  rig.said().submissions = 9;
+  REQUIRE(rig.read());
+  CHECK(told(rig) == 0);
+}
+
 TEST_CASE("a demand begins with its first packet, not with the last of an earlier one") {
   Rig rig;
-  rig.seat.arrived(rig.client, rig.now);
+  rig.seat.arrived(rig.client, rig.now, kind, false);
   rig.now += 10 * second;
   const auto second_arrival = rig.now;
-  rig.seat.arrived(rig.client, rig.now);
+  rig.seat.arrived(rig.client, rig.now, kind, false);
   rig.client.waiting = 1;
   rig.now += second / 100;
-  rig.seat.arrived(rig.client, rig.now);
+  rig.seat.arrived(rig.client, rig.now, kind, false);
   CHECK(rig.seat.take_demand_since(rig.now) == second_arrival);
   CHECK(rig.seat.take_demand_since(rig.now) == rig.now);
 }
