@@ -172,11 +172,11 @@ int lull_device(struct bpf_cgroup_dev_ctx* ctx) {
 #define FILE_KIND 0170000
 #define CHARACTER_DEVICE 0020000
 
-static __always_inline void scan_device(struct bpf_iter__task_file* ctx) {
-  struct inode* inode = ctx->file->f_inode;
+static __always_inline void scan_device(struct task_struct* task, struct file* file) {
+  struct inode* inode = file->f_inode;
   if ((inode->i_mode & FILE_KIND) != CHARACTER_DEVICE || !is_watched_device(inode->i_rdev)) return;
   struct lull_device_event event = {}; /* the reader of the iterator is not the one it is about: no name, no cgroup */
-  tell_device(inode->i_rdev, ctx->task->tgid, &event);
+  tell_device(inode->i_rdev, task->tgid, &event);
   scan.marked++;
 }
 
@@ -205,10 +205,11 @@ static __always_inline void scan_socket(struct sock* sk) {
 /* One open file of a scanned process. */
 SEC("iter/task_file")
 int lull_files(struct bpf_iter__task_file* ctx) {
+  struct task_struct* task = ctx->task; /* each is read once: the verifier trusts the copy that was checked */
   struct file* file = ctx->file;
-  if (!ctx->task || !file) return 0;
+  if (!task || !file) return 0;
   if (scan.what == LULL_SCAN_DEVICES) {
-    scan_device(ctx);
+    scan_device(task, file);
     return 0;
   }
   struct socket* socket = bpf_sock_from_file(file);

@@ -25,7 +25,7 @@ bool is_plain(char c) {
 // An item's number or id is not what tells requests apart: "/jobs/4711" and "/jobs/4712" are one kind.
 bool is_id(std::string_view segment) {
   const auto digits = std::count_if(segment.begin(), segment.end(), [](char c) { return c >= '0' && c <= '9'; });
-  return 2 * static_cast<std::size_t>(digits) >= segment.size() || segment.size() > 24 ||
+  return 2 * static_cast<std::size_t>(digits) > segment.size() || segment.size() > 24 ||
          !std::all_of(segment.begin(), segment.end(), [](char c) { return is_plain(c) || (c >= '0' && c <= '9'); });
 }
 
