@@ -64,6 +64,7 @@ Status Arbiter::attach(const Arrival& a, Time now) {
   foreign_seen_ -= std::min(foreign_seen_, c.resident + c.native);
   recount_foreign();
   if (speed_) seat.send_piece(piece_of(*speed_));
+  seat.offer_native_room();
   const auto at = static_cast<std::ptrdiff_t>(place_of(c.id));
   state_.clients.insert(state_.clients.begin() + at, c);
   seats_.insert(seats_.begin() + at, std::move(seat));
@@ -78,8 +79,7 @@ void Arbiter::release(ClientId id, Time now) {
   tell_news();
   evicted_gone_ += seats_[i].evicted();
   restored_gone_ += seats_[i].restored();
-  ghosts_.push_back(
-      {seats_[i].who().pid, std::max(c.resident, c.quota_high) + std::max(c.native, state_.gpu.native_reserve)});
+  ghosts_.push_back({seats_[i].who().pid, policy::charge(c, state_.gpu)});
   state_.clients.erase(state_.clients.begin() + static_cast<std::ptrdiff_t>(i));
   seats_.erase(seats_.begin() + static_cast<std::ptrdiff_t>(i));
   recount_foreign();

@@ -26,6 +26,10 @@ void DownWriter::drain_limit_us(unsigned slot, std::uint32_t us) { store(page_->
 void DownWriter::reason(unsigned slot, Reason reason) {
   store(page_->gpu[slot].reason, static_cast<std::uint32_t>(reason));
 }
+void DownWriter::native_room(unsigned slot, policy::Bytes bytes) {
+  store(page_->gpu[slot].native_room_plus_1, pack_limit(bytes));
+}
+void DownWriter::native_refused(unsigned slot, policy::Bytes bytes) { store(page_->gpu[slot].native_refused, bytes); }
 void DownWriter::backing_limit(policy::Bytes bytes) {
   if (std::exchange(backing_limit_, bytes) != bytes) store(page_->backing_limit_plus_1, pack_limit(bytes));
 }
@@ -53,6 +57,8 @@ Result<UpWords> read_up(const UpGpu& up, const UpBounds& bounds) {
   if (words.needed > bounds.card) return Error{"needed"};  // an honest shim refuses what the card could never hold
   words.native = load(up.native);
   if (words.native > bounds.card) return Error{"native"};
+  words.native_wanted = load(up.native_wanted);
+  if (words.native_wanted > bounds.card) return Error{"native_wanted"};
   words.wants = load(up.wants);
   words.interrupted = load(up.interrupted);
   words.submissions = load(up.submissions);

@@ -19,6 +19,8 @@ class DownWriter {
   void drain_limit_us(unsigned slot, std::uint32_t);
   void piece(unsigned slot, policy::Bytes);
   void reason(unsigned slot, Reason);
+  void native_room(unsigned slot, policy::Bytes);
+  void native_refused(unsigned slot, policy::Bytes);
   void backing_limit(policy::Bytes);  // of the client, not of a slot
   void restarting();
   void flush();  // wakes the shim once, if anything was written since the last time
@@ -40,7 +42,7 @@ struct UpWords {
   GateWord seen_gate;
   std::uint64_t seen_quota_plus_1 = 0;
   PhaseWord phase;
-  policy::Bytes resident = 0, needed = 0, native = 0;
+  policy::Bytes resident = 0, needed = 0, native = 0, native_wanted = 0;
   std::uint64_t wants = 0, interrupted = 0, submissions = 0;
   policy::Bytes evicted = 0, restored = 0, refused = 0;
   policy::Time first_pass = 0;

@@ -34,6 +34,16 @@ void say_quota(const Answer& answer, Item& i) {
   if (i.quota && i.c.quota != i.quota) answer.say(i, SetQuota{i.c.id, *i.quota, i.reason});
 }
 
+// What it has given back is no more charged; what it lacks is, from now on.
+void say_native(const Work& w, const Answer& answer, Item& i) {
+  const Client& c = i.c;
+  if (c.native_wanted < c.native_given)
+    answer.say(i, GiveNative{c.id, c.native_wanted,
+                             c.native_floor - std::min(c.native_floor, c.native_given - c.native_wanted)});
+  else if (i.gives_native)
+    answer.say(i, GiveNative{c.id, c.native_wanted, native_charge(c, w.gpu) + i.lack});
+}
+
 void say_let_go(Work& w, const Answer& answer, Item& i) {
   const Time wait = w.rules.overdue_retry << std::min(i.c.overdue_count, 20u);
   answer.say(i, LetGo{i.c.id, w.now + std::min(wait, longest_let_go)});
@@ -49,6 +59,7 @@ void say_gates_and_quotas(Work& w, const Answer& answer) {
     if (!i.open && i.c.gate.state != GateState::closed) answer.say(i, SetGate{i.c.id, GateState::closed, i.reason});
   for (Item& i : w.items())
     if (lowers(i)) say_quota(answer, i);
+  for (Item& i : w.items()) say_native(w, answer, i);
   for (Item& i : w.items()) say_quota(answer, i);
   for (Item& i : w.items())
     if (i.open && !i.open_now()) answer.say(i, SetGate{i.c.id, GateState::open, i.reason});
@@ -82,6 +93,8 @@ void say_the_rest(Work& w, const Answer& answer) {
   for (Item& i : w.items()) {
     const std::uint32_t limit = drain_limit_us(w, i);
     if (limit != i.c.drain_limit_us) answer.say(i, Arm{i.c.id, limit});
+    const Bytes refused = i.refused ? i.c.native_wanted : 0;
+    if (refused != i.c.native_refused) answer.say(i, RefuseNative{i.c.id, refused});
     const Reason stuck = stuck_reason(w, i);
     if (stuck != i.c.stuck) answer.say(i, Stuck{i.c.id, stuck});
   }
@@ -101,9 +114,13 @@ void decide_once(Work& w, const Answer& answer) {
 
 }  // namespace
 
+Bytes native_charge(const Client& c, const Gpu& gpu) {
+  return std::max({gpu.native_reserve, c.native, c.native_floor});
+}
+
 Bytes charge(const Client& c, const Gpu& gpu) {
   const Bytes movable = std::max(c.quota_high, c.resident);
-  const Bytes native = std::max(gpu.native_reserve, c.native);
+  const Bytes native = native_charge(c, gpu);
   return movable > ~native ? ~Bytes{0} : movable + native;
 }
 

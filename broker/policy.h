@@ -4,7 +4,7 @@
 // the answers. Times are CLOCK_MONOTONIC nanoseconds; sizes are bytes. One thread.
 //
 //   charge    of a client: max(quota it was last seen to obey, every quota sent since, resident)
-//             + max(native reserve, native)
+//             + max(native reserve, native, what it has been given for native memory)
 //   always    sum of charges + foreign + headroom <= capacity
 //   holder    the client that has the lease: its gate is open, its quota follows its needs
 //   victims   clients whose gate is closed and whose quota is lowered, only by what the holder lacks (the deficit)
@@ -77,6 +77,7 @@ struct Client {
   Bytes resident = 0, needed = 0, native = 0;
   Time whole_since = 0;      // since when resident >= needed; 0: it is not. Idleness and slices count from here, else
                              // two services that take longer to restore than a slice would swap for ever
+  Bytes native_wanted = 0;   // beyond the reserve: calls of the driver have found no memory, or have got by this
   bool wants = false;        // a submission waits at the closed gate
   bool interrupted = false;  // a signal waited behind the closed gate; true until exit_grace is spent, so that a
                              // program which saves its state in several bursts gets the card for each
@@ -91,6 +92,10 @@ struct Client {
   Time last_hint = 0;   // somebody has connected: weaker than an arrival, and soon forgotten
   Time wake_until = 0;  // somebody has said that a request will come before then
   Gaps gaps;
+  // Room for native memory beyond the reserve.
+  Bytes native_given = 0;    // of native_wanted
+  Bytes native_floor = 0;    // what it is charged with at least for that
+  Bytes native_refused = 0;  // the native_wanted that cannot be given, as things are; last sent
   // Life.
   Time connected = 0;
   bool loading = false;  // a service that has not yet listened, answered, or been quiet; the arbiter clears it
@@ -126,6 +131,7 @@ struct State {
   std::vector<Client> clients;  // in order of connection
 };
 
+Bytes native_charge(const Client&, const Gpu&);
 Bytes charge(const Client&, const Gpu&);
 Bytes free_now(const State&);  // capacity - headroom - foreign - sum of charges; 0 when negative
 
@@ -162,6 +168,17 @@ struct LetGo {
   ClientId client;
   Time until;
 };
+// There is room for so much of what it wants for native memory, or it has given some back. It is charged with `floor`
+// for native memory from now on, at least.
+struct GiveNative {
+  ClientId client;
+  Bytes given, floor;
+};
+// Not so much. 0: it is given, or may be.
+struct RefuseNative {
+  ClientId client;
+  Bytes wanted;
+};
 // A wait that nothing will end by itself: say so. Reason::none: it has ended.
 struct Stuck {
   ClientId client;
@@ -171,7 +188,8 @@ struct Stuck {
 struct WakeAt {
   Time at;
 };
-using Decision = std::variant<SetGate, SetQuota, Arm, TakeLease, EndLease, LetGo, Stuck, WakeAt>;
+using Decision =
+    std::variant<SetGate, SetQuota, Arm, TakeLease, EndLease, LetGo, GiveNative, RefuseNative, Stuck, WakeAt>;
 using Decisions = std::vector<Decision>;
 
 // Fills `out` (cleared first; its capacity is reused, so a warm buffer allocates nothing). Asking again without a

@@ -40,6 +40,15 @@ bool hungry(const Work& w, const Item& i) {
   return i.open && can_hold(w, i) >= i.goal;
 }
 
+// True: it lacks no room for native memory any more.
+bool give_native(Work& w, Item& i) {
+  if (i.lack == 0) return true;
+  if (!runs(w, i) || w.free < static_cast<Signed>(i.lack)) return false;
+  w.free -= static_cast<Signed>(i.lack);
+  i.gives_native = true;
+  return true;
+}
+
 struct Fill {
   Item* lacking = nullptr;  // for it the others give back what they do not use
   bool finished = true;     // nobody lacks anything
@@ -49,6 +58,7 @@ Fill fill_in_order(Work& w) {
   bool filler_ahead = false;
   for (std::size_t n = 0; n < w.count; ++n) {
     Item& i = w.storage[w.order[n]];
+    if (!give_native(w, i) && i.entitled && runs(w, i)) return {filler_ahead ? nullptr : &i, false};
     if (hungry(w, i)) {
       if (filler_ahead) return {nullptr, false};
       if (others_fill(w, i)) return {&i, false};
@@ -62,7 +72,7 @@ Fill fill_in_order(Work& w) {
 
 void take_back(Work& w, const Item& lacking) {
   for (Item& i : w.items()) {
-    if (&i == &lacking || i.quota || !i.c.quota) continue;
+    if ((&i == &lacking && i.lack == 0) || i.quota || !i.c.quota) continue;
     const Bytes used = runs(w, i) && !fills(w, i) ? i.goal : i.settled;
     if (*i.c.quota > used) set_quota(w, i, used);
   }
@@ -79,10 +89,12 @@ void give_headroom(Work& w) {
   }
 }
 
-// Whoever has no turn runs only with all its memory. Left open it would seem to ask for what nobody has promised it.
+// Whoever has no turn runs only with all its memory, and with room for what its calls of the driver want. Left open it
+// would seem to ask for what nobody has promised it.
 void close_uncovered(Work& w) {
   for (Item& i : w.items())
-    if (!i.whole && !i.entitled && !i.let_go && i.quota_or_resident() < i.goal) i.open = false;
+    if (!i.whole && !i.entitled && !i.let_go && (i.quota_or_resident() < i.goal || (i.lack > 0 && !i.gives_native)))
+      i.open = false;
 }
 
 }  // namespace

@@ -11,7 +11,9 @@ constexpr Time hint_lasts = 200 * ms;         // anybody can connect: it tighten
 constexpr Time answers_within = 10 * second;  // a shim looks every 100 ms; one that is silent this long is stopped
 
 void tame(Client& c) {
-  for (Bytes* size : {&c.resident, &c.needed, &c.native, &c.quota_high}) *size = std::min(*size, largest_size);
+  for (Bytes* size :
+       {&c.resident, &c.needed, &c.native, &c.quota_high, &c.native_wanted, &c.native_given, &c.native_floor})
+    *size = std::min(*size, largest_size);
 }
 
 bool answers_closed_gate(const Client& c) {
@@ -35,6 +37,7 @@ void measure(Work& w, Item& i) {
   const Client& c = i.c;
   const Phase phase = c.phase.phase;
   i.quota.reset();
+  i.gives_native = false;
   i.goal = std::max(c.needed, c.resident);
   i.whole = c.resident >= c.needed;
   // Memory moves only once it has drained, and what has moved stays drained while the gate stays closed.
@@ -43,6 +46,24 @@ void measure(Work& w, Item& i) {
   i.absent = absent(w, c);
   i.fixed = c.unevictable || i.let_go || cannot_copy(c);
   i.settled = i.fixed ? c.resident : std::min(c.quota.value_or(c.resident), c.resident);
+}
+
+// Room is taken from others for it; so what cannot be seen to be used is believed up to a share of the card.
+bool believable(const Item& i, const Gpu& gpu) {
+  return native_charge(i.c, gpu) + i.lack - std::max(gpu.native_reserve, i.c.native) <= gpu.capacity / 16;
+}
+
+// `most`: what it may hold by the side of what no one can move. A restore that finds no memory although it may have it
+// asks for room like that, too; when it cannot be given, the client does not fit.
+void measure_native(const Work& w, Item& i, Signed most) {
+  const Client& c = i.c;
+  const bool restores = !i.whole;
+  i.lack = c.native_wanted - std::min(c.native_wanted, c.native_given);
+  i.refused = i.lack > 0 && (!believable(i, w.gpu) || static_cast<Signed>(c.needed + i.lack) > most);
+  if (i.refused) i.lack = 0;
+  i.whole = i.whole && i.lack == 0;
+  const bool found_none = c.phase.phase == Phase::overdue && c.phase.reason == Overdue::no_device_memory;
+  i.too_big = restores && (static_cast<Signed>(c.needed) > most || (i.refused && found_none));
 }
 
 bool first_load(const Client& c) { return c.loading && c.lease_ended == 0 && c.needed > c.resident; }
@@ -88,7 +109,7 @@ bool submits(Work& w, const Item& i) {
 }
 
 bool service_demands(Work& w, const Item& i) {
-  if (i.c.wants || grows(i) || proven_arrival(w, i) || submits(w, i) || woken(w, i)) return true;
+  if (i.c.wants || i.lack > 0 || grows(i) || proven_arrival(w, i) || submits(w, i) || woken(w, i)) return true;
   return i.holds() && (!i.whole || in_flight(w, i.c));
 }
 
@@ -122,7 +143,7 @@ void rank_trainer(Work& w, Item& i) {
   const bool runs = i.let_in() && !i.holds() && !w.passed(std::max(c.last_submission, c.gate_since), w.rules.min_hold);
   const bool ran = c.last_submission != 0 && c.gate_since < c.last_submission + w.rules.min_hold;
   const bool begins = c.last_submission == 0 && !i.whole;
-  i.demands = c.wants || grows(i) || runs;
+  i.demands = c.wants || i.lack > 0 || grows(i) || runs;
   if (i.demands || i.holds())
     i.level = Level::training;
   else if (!i.let_in() && (ran || begins))
@@ -196,7 +217,7 @@ void measure(Work& w) {
   Signed held = 0, pinned = 0;
   for (Item& i : w.items()) {
     measure(w, i);
-    w.room -= size(std::max(w.gpu.native_reserve, i.c.native));
+    w.room -= size(native_charge(i.c, w.gpu));
     held += size(i.held());
     if (i.c.unevictable) pinned += size(i.c.resident);
     if (i.holds()) w.holder = &i;
@@ -204,7 +225,7 @@ void measure(Work& w) {
   w.free = w.room - held;
   for (Item& i : w.items()) {
     const Signed own = i.c.unevictable ? size(i.c.resident) : 0;
-    i.too_big = !i.whole && size(i.c.needed) > w.room - pinned + own;
+    measure_native(w, i, w.room - pinned + own);
   }
   watch_arrivals(w);
 }

@@ -41,6 +41,13 @@ void apply(Client& c, const LetGo& d, Time) {
   ++c.overdue_count;
 }
 
+void apply(Client& c, const GiveNative& d, Time) {
+  c.native_given = d.given;
+  c.native_floor = d.floor;
+}
+
+void apply(Client& c, const RefuseNative& d, Time) { c.native_refused = d.wanted; }
+
 void apply(Client& c, const Stuck& d, Time) { c.stuck = d.reason; }
 
 void apply(Client&, const WakeAt&, Time) {}

@@ -49,9 +49,9 @@ void give_seats(Work& w) {
   for (std::size_t n = 0; n < w.count; ++n) {
     Item& i = w.storage[w.order[n]];
     const Group group = group_of(w, i);
-    const auto cost = static_cast<Signed>(i.goal - (i.fixed ? i.c.resident : 0));
+    const auto cost = static_cast<Signed>(i.goal + i.lack - (i.fixed ? i.c.resident : 0));
     const bool by_turn = group <= Group::running;
-    i.seated = !i.too_big && (group == Group::holder || i.goal == 0 || ((by_turn || !full) && cost <= room));
+    i.seated = !i.too_big && (group == Group::holder || i.goal + i.lack == 0 || ((by_turn || !full) && cost <= room));
     i.entitled = i.seated && by_turn;
     if (i.seated)
       room -= cost;
@@ -71,7 +71,7 @@ Signed deficit(Work& w) {
   Signed over = -w.room;
   bool lacking = false;  // room lost to foreign programs evicts nobody by itself
   for (const Item& i : w.items()) {
-    over += static_cast<Signed>(i.entitled ? i.goal : i.settled);
+    over += static_cast<Signed>(i.entitled ? i.goal + i.lack : i.settled);
     lacking = lacking || (i.entitled && !i.whole);
   }
   return lacking ? over : 0;

@@ -38,6 +38,8 @@ struct Item {
   // measure
   Bytes goal;     // what it holds when it is whole
   Bytes settled;  // what it will hold when it has done what was sent to it
+  Bytes lack;     // of room for native memory: wanted, and not given yet
+  bool refused;   // it wants more of that than it can be given
   bool whole, drained, let_go, fixed, absent, too_big;
   // rank
   Level level;
@@ -50,6 +52,7 @@ struct Item {
   bool open;
   bool let_go_now;  // its drain has failed
   std::optional<Bytes> quota;
+  bool gives_native;  // what it lacks
   Reason reason;
 
   bool holds() const { return c.lease_since != 0; }

@@ -35,6 +35,7 @@ Status Seat::read(policy::Client& c, const policy::Rules& rules, policy::Bytes c
   c.resident = up_.resident;
   c.needed = up_.needed;
   c.native = believed_native(card);
+  c.native_wanted = up_.native_wanted;
   read_quota(c);
   read_demand(c, before, now);
   read_progress(c, rules, before, now);
@@ -101,6 +102,8 @@ void Seat::send(const policy::Client& before, const policy::Client& after, const
   }
   if (before.reason != after.reason) down_->reason(slot_, after.reason);
   if (before.drain_limit_us != after.drain_limit_us) down_->drain_limit_us(slot_, after.drain_limit_us);
+  if (before.native_given != after.native_given) down_->native_room(slot_, after.native_given);
+  if (before.native_refused != after.native_refused) down_->native_refused(slot_, after.native_refused);
   if (std::holds_alternative<policy::SetQuota>(decision) && before.quota != after.quota) send_quota(after);
 }
 

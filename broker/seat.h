@@ -44,6 +44,7 @@ class Seat {
   void send(const policy::Client& before, const policy::Client& after, const policy::Decision&, policy::Time now);
   void send_admit(std::optional<policy::Bytes>);
   void send_piece(policy::Bytes bytes) { down_->piece(slot_, bytes); }
+  void offer_native_room() { down_->native_room(slot_, 0); }  // none yet, but it may ask
   void flush() { down_->flush(); }
 
   // Device memory the driver says the process holds beyond what it reports as resident.

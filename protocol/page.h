@@ -18,8 +18,9 @@ namespace lull {
 
 inline constexpr std::uint16_t protocol_major = 1;  // must be equal on both sides
 // The smaller one is spoken. Minor 1 brought backing_limit_plus_1 and piece_bytes (down page), unchanged_bytes (up
-// page), Arena::number and the message `returned`.
-inline constexpr std::uint16_t protocol_minor = 1;
+// page), Arena::number and the message `returned`; minor 2 native_room_plus_1 and native_refused (down page) and
+// native_wanted (up page).
+inline constexpr std::uint16_t protocol_minor = 2;
 inline constexpr unsigned max_gpus = 16;         // records in a page; a client's slot numbers are its own choice
 inline constexpr std::size_t page_bytes = 4096;  // of each page
 inline constexpr std::uint64_t recheck_ns = 100'000'000;  // the longest anyone relies on a wake-up alone
@@ -36,8 +37,15 @@ struct alignas(128) DownGpu {
   Word32 reason;                // Reason (protocol/reason.h), why gate and quota are as they are; for people only
   std::uint64_t pause_hint[2];  // reserved for a word written by the kernel when a packet arrives; must be 0
   Word piece_bytes;             // how much to copy in one piece; 0: as the shim thinks
-  std::uint64_t reserved[8];    // must be 0
+  Word native_room_plus_1;      // bytes of native_wanted for which there is room now; 0: this broker makes none
+  Word native_refused;          // the native_wanted for which there will be no room, as things are; 0: none
+  std::uint64_t reserved[6];    // must be 0
 };
+
+// Native memory (contexts, modules, graphs, pools) has a reserve that is always free. A call of the driver that finds
+// no memory all the same adds what it may need to native_wanted. The broker takes that from others as it would for
+// allocations, by rank and turn, charges the client with it and says so in native_room_plus_1; then the call is made
+// again. What the client has got by it stays in native_wanted, and charged, until the client takes it out of there.
 
 // Backing that is no longer needed goes back. The limit is a wish, not an order, and of all arenas of the client
 // together:
@@ -73,7 +81,8 @@ struct alignas(128) UpGpu {
   Word first_pass_ns;      // CLOCK_MONOTONIC when the first waiting thread went through the gate's present opening
   Word refused_bytes;      // size of the last allocation refused because there is no place to evict it to
   Word unchanged_bytes;    // bytes that left without a copy since the process began, because one was there already
-  std::uint64_t reserved[2];
+  Word native_wanted;      // bytes of native memory beyond what is kept for every client, see above
+  std::uint64_t reserved[1];
 };
 
 struct alignas(4096) UpPage {

@@ -26,6 +26,12 @@ inline std::string describe(const Decision& decision, Time now) {
     }
     std::string operator()(const EndLease& d) const { return fmt::format("end {} ({})", d.client, name_of(d.reason)); }
     std::string operator()(const LetGo& d) const { return fmt::format("let go {} {}", d.client, later(d.until)); }
+    std::string operator()(const GiveNative& d) const {
+      return fmt::format("native {} {} of {}", d.client, gib(d.given), gib(d.floor));
+    }
+    std::string operator()(const RefuseNative& d) const {
+      return fmt::format("no native {} {}", d.client, gib(d.wanted));
+    }
     std::string operator()(const Stuck& d) const { return fmt::format("stuck {} ({})", d.client, name_of(d.reason)); }
     std::string operator()(const WakeAt& d) const { return fmt::format("wake {}", later(d.at)); }
   };

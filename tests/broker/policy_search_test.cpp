@@ -80,7 +80,7 @@ class Check {
           goals = 0;
     unsigned open = 0;
     for (const Client& c : state_.clients) {
-      room -= std::min(room, std::max(c.native, state_.gpu.native_reserve));
+      room -= std::min(room, native_charge(c, state_.gpu));
       if (c.gate.state != GateState::open || c.overdue_until > now_ || std::max(c.needed, c.resident) == 0) continue;
       goals += std::max(c.needed, c.resident);
       ++open;
@@ -165,7 +165,7 @@ class Chaos {
     const std::size_t i = any(0, count - 1);
     Client& c = w_.state.clients[i];
     Actor& a = w_.actors[i];
-    switch (any(0, 15)) {
+    switch (any(0, 17)) {
       case 0: return one_in(4) ? w_.remove(i) : void();
       case 1: return w_.allocate(i, any(0, 60) * G);
       case 2:
@@ -181,6 +181,8 @@ class Chaos {
       case 12: return c.gate.state == GateState::closed ? signal(c) : void();
       case 13: c.loading = false; return;
       case 14: c.native = any(0, 8) * (G / 4); return;
+      case 15: return a.asks ? void() : w_.ask_native(i, any(1, 8) * (G / 2));
+      case 16: return a.asks || c.native_wanted == 0 ? void() : give_back_native(c);
       default: return;
     }
   }
@@ -189,6 +191,8 @@ class Chaos {
     if (!c.interrupted) c.interrupted_since = w_.now;
     c.interrupted = true;
   }
+
+  void give_back_native(Client& c) { c.native_wanted = any(0, c.native_wanted / (G / 2)) * (G / 2); }
 
   // As a program that starts; or one that was on the card when the broker came, if there is room for what it has.
   void join() {
@@ -234,6 +238,7 @@ class Chaos {
     const Client& c = w_.state.clients[i];
     if (c.stuck == Reason::does_not_fit) return true;
     if (a.busy && a.ran > before + 3 && c.klass != training) a.busy = false;
+    if (a.asks) return false;
     return !a.busy || a.ran > before;
   }
 
@@ -241,13 +246,16 @@ class Chaos {
     fmt::print("{:.3f}", static_cast<double>(w_.now) / second);
     for (const std::string& word : describe(w_.last, w_.now)) fmt::print("; {}", word);
     fmt::print("\n");
-    for (const Client& c : w_.state.clients) {
+    for (std::size_t i = 0; i < w_.state.clients.size(); ++i) {
+      const Client& c = w_.state.clients[i];
       const auto gib = [](Bytes b) { return static_cast<double>(b) / G; };
       fmt::print(
-          "    {} {}{}{}{} gate {}/{} {} ({}) quota {:.2f} held {:.2f} resident {:.2f} needed {:.2f} native {:.2f}\n",
+          "    {} {}{}{}{} gate {}/{} {} ({}) quota {:.2f} held {:.2f} resident {:.2f} needed {:.2f} native {:.2f}{} "
+          "{:.2f}/{:.2f}\n",
           c.id, name_of(c.klass), c.loading ? " loading" : "", c.wants ? " wants" : "", c.lease_since ? " LEASE" : "",
           name_of(c.gate.state), c.gate.generation - c.seen_gate.generation, name_of(c.phase.phase), name_of(c.reason),
-          gib(c.quota.value_or(0)), gib(c.quota_high), gib(c.resident), gib(c.needed), gib(c.native));
+          gib(c.quota.value_or(0)), gib(c.quota_high), gib(c.resident), gib(c.needed), gib(c.native),
+          w_.actors[i].asks ? " asks" : "", gib(c.native_given), gib(c.native_wanted));
     }
   }
 

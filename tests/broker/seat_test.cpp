@@ -139,6 +139,21 @@ TEST_CASE("native memory is believed as far as NVML has seen it, and a bare clai
   CHECK(rig.client.native == 50 * mib);
 }
 
+TEST_CASE("what is wanted for native memory is read, and the answers are shown to the shim") {
+  Rig rig;
+  CHECK_FALSE(parse_limit(rig.shown().native_room_plus_1.load()));
+  rig.seat.offer_native_room();
+  CHECK(parse_limit(rig.shown().native_room_plus_1.load()) == Bytes{0});
+  rig.said().native_wanted = 64 * mib;
+  REQUIRE(rig.read());
+  CHECK(rig.client.native_wanted == 64 * mib);
+  rig.decide(policy::GiveNative{1, 64 * mib, 164 * mib});
+  CHECK(parse_limit(rig.shown().native_room_plus_1.load()) == 64 * mib);
+  CHECK(rig.client.native_floor == 164 * mib);
+  rig.decide(policy::RefuseNative{1, 96 * mib});
+  CHECK(rig.shown().native_refused.load() == 96 * mib);
+}
+
 TEST_CASE("words no honest client writes are refused by name") {
   const auto word = [](auto&& spoil) {
     Rig rig;
@@ -154,6 +169,7 @@ TEST_CASE("words no honest client writes are refused by name") {
   CHECK(word([](UpGpu& up) { up.resident = card + 1; }) == "resident");
   CHECK(word([](UpGpu& up) { up.needed = card + 1; }) == "needed");
   CHECK(word([](UpGpu& up) { up.native = ~0ull; }) == "native");
+  CHECK(word([](UpGpu& up) { up.native_wanted = card + 1; }) == "native_wanted");
   CHECK(word([](UpGpu& up) { up.first_pass_ns = ~0ull; }) == "first_pass_ns");
   CHECK(word([](UpGpu& up) { up.wants = ~0ull; }) == "accepted");
 }

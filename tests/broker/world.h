@@ -16,6 +16,7 @@ struct Actor {
   Bytes moves = 1ull << 30;        // bytes a step
   bool busy = false;               // has GPU work to submit at every step
   bool stopped = false;            // SIGSTOP: answers nothing
+  bool asks = false;               // waits for the native memory it wants
   Overdue cannot = Overdue::none;  // why it cannot drain, or cannot copy
 
   std::optional<Bytes> seen_quota;
@@ -75,6 +76,12 @@ class World {
     settle(c);
   }
 
+  // A call of the driver's finds too little memory; it waits, and so does its program.
+  void ask_native(std::size_t index, Bytes more) {
+    state.clients[index].native_wanted += more;
+    actors[index].asks = true;
+  }
+
   // One step of every shim and program, then the broker's answer.
   void step() {
     now += step_time;
@@ -102,6 +109,7 @@ class World {
     drain(c, a);
     move(c, a);
     settle(c);
+    answer_native(c, a);
     work(c, a);
   }
 
@@ -160,15 +168,21 @@ class World {
       c.whole_since = now;
   }
 
+  static void answer_native(Client& c, Actor& a) {
+    if (!a.asks || (c.native_given < c.native_wanted && c.native_refused != c.native_wanted)) return;
+    if (c.native_refused == c.native_wanted) c.native_wanted = c.native_given;
+    a.asks = false;
+  }
+
   // A program with work submits it: it runs if the gate is open and its memory is there.
   void work(Client& c, Actor& a) {
     const bool passes = c.seen_gate.state != GateState::closed && c.gate.state != GateState::closed;
     if (passes) c.wants = false;
-    if (!a.busy) return;
+    if (!a.busy && !a.asks) return;
     if (!passes) {
       if (!c.wants) c.wants_since = now;
       c.wants = true;
-    } else if (c.resident >= c.needed) {
+    } else if (c.resident >= c.needed && !a.asks) {
       c.last_submission = now;
       ++a.ran;
     }
