@@ -28,4 +28,21 @@ struct Outcome {
 
 Outcome explore(const Rules&);
 
+// How the mover takes a thread's credit back while the thread counts it down, in a load and a store that are not one.
+struct RecallRules {
+  bool recall_checked = true;  // a thread looks at `recall` before it counts
+  bool recall_first = true;    // the mover sets it before it looks for threads inside
+  bool membarrier = true;      // and lets their stores become visible in between
+  bool entry_words = true;     // it takes no credit from a thread that is inside
+};
+
+struct RecallOutcome {
+  std::size_t states = 0;
+  std::size_t taken = 0;    // states in which credit has been taken back
+  std::size_t counted = 0;  // states in which a thread has counted on the fast path after that
+  std::string violation;    // the steps after which credit and submissions do not agree; empty: there are none
+};
+
+RecallOutcome explore_recall(const RecallRules&);
+
 }  // namespace lull::model
