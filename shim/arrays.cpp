@@ -9,6 +9,7 @@
 #include "shim/lock.h"
 #include "shim/native.h"
 #include "shim/process.h"
+#include "shim/room.h"
 #include "shim/vector.h"
 
 namespace lull::arrays {
@@ -50,8 +51,11 @@ CUresult destroy_with(CUresult (*call)(Handle), Handle array) {
   return result;
 }
 
-template <class Handle, class Description>
-CUresult made(CUresult result, const Handle* array, const Description* description, unsigned levels = 1) {
+// By what its description says, at least.
+template <class Make, class Handle, class Description>
+CUresult made(Make make, const Handle* array, const Description* description, unsigned levels = 1) {
+  CUresult result = make();
+  if (result == CUDA_ERROR_OUT_OF_MEMORY) result = room::ask_and_call(make, {{}, array_bytes(*description, levels)});
   if (result == CUDA_SUCCESS) note(reinterpret_cast<std::uint64_t>(*array), array_bytes(*description, levels));
   return result;
 }
@@ -71,17 +75,17 @@ void forget_context(CUcontext context) {
 }
 
 CUresult create(CUarray* array, const CUDA_ARRAY_DESCRIPTOR* description) {
-  return made(real::cuArrayCreate_v2(array, description), array, description);
+  return made([&] { return real::cuArrayCreate_v2(array, description); }, array, description);
 }
 
 CUresult create_3d(CUarray* array, const CUDA_ARRAY3D_DESCRIPTOR* description) {
-  const CUresult result = real::cuArray3DCreate_v2(array, description);
-  return has_memory(description) ? made(result, array, description) : result;
+  auto make = [&] { return real::cuArray3DCreate_v2(array, description); };
+  return has_memory(description) ? made(make, array, description) : make();
 }
 
 CUresult create_mipmapped(CUmipmappedArray* array, const CUDA_ARRAY3D_DESCRIPTOR* description, unsigned levels) {
-  const CUresult result = real::cuMipmappedArrayCreate(array, description, levels);
-  return has_memory(description) ? made(result, array, description, levels) : result;
+  auto make = [&] { return real::cuMipmappedArrayCreate(array, description, levels); };
+  return has_memory(description) ? made(make, array, description, levels) : make();
 }
 
 CUresult destroy(CUarray array) { return destroy_with(real::cuArrayDestroy.address(), array); }

@@ -9,6 +9,7 @@
 #include "shim/mover.h"
 #include "shim/process.h"
 #include "shim/residency.h"
+#include "shim/room.h"
 
 namespace lull::context {
 namespace {
@@ -16,6 +17,17 @@ namespace {
 CUresult noted(CUresult result, CUcontext* context) {
   if (result == CUDA_SUCCESS && context && *context && process::activate()) process::note_context(*context);
   return result;
+}
+
+// The first one has to be known to a broker before it can ask for room.
+template <class Make>
+CUresult made(Make make, CUcontext* context, CUdevice device) {
+  CUresult result = make();
+  if (result == CUDA_ERROR_OUT_OF_MEMORY && process::activate()) {
+    process::note_device(device);
+    result = room::ask_and_call(make, {static_cast<unsigned>(device)});
+  }
+  return noted(result, context);
 }
 
 CUcontext primary_of(CUdevice device) {
@@ -50,15 +62,15 @@ void forget(CUcontext context) {
 }
 
 CUresult create(CUcontext* context, unsigned flags, CUdevice device) {
-  return noted(real::cuCtxCreate_v2(context, flags, device), context);
+  return made([&] { return real::cuCtxCreate_v2(context, flags, device); }, context, device);
 }
 
 CUresult create_v3(CUcontext* context, CUexecAffinityParam* affinity, int count, unsigned flags, CUdevice device) {
-  return noted(real::cuCtxCreate_v3(context, affinity, count, flags, device), context);
+  return made([&] { return real::cuCtxCreate_v3(context, affinity, count, flags, device); }, context, device);
 }
 
 CUresult create_v4(CUcontext* context, CUctxCreateParams* parameters, unsigned flags, CUdevice device) {
-  return noted(real::cuCtxCreate_v4(context, parameters, flags, device), context);
+  return made([&] { return real::cuCtxCreate_v4(context, parameters, flags, device); }, context, device);
 }
 
 CUresult destroy(CUcontext context) {
@@ -71,7 +83,7 @@ CUresult destroy(CUcontext context) {
 }
 
 CUresult primary_retain(CUcontext* context, CUdevice device) {
-  return noted(real::cuDevicePrimaryCtxRetain(context, device), context);
+  return made([&] { return real::cuDevicePrimaryCtxRetain(context, device); }, context, device);
 }
 
 CUresult primary_release(CUdevice device) {

@@ -42,6 +42,7 @@ enum Private : std::uint32_t {
   hold = 2,         // memory is missing: nothing may be submitted, whatever the gate says
   look_closer = 4,  // several GPUs, or no membarrier: decide on the slow path
   recall = 8,       // credit is being taken back: count on the slow path
+  tight = 16,       // the card is nearly full: submit on the slow path, which can do so again (room.h)
 };
 
 inline constexpr std::int64_t endless = std::int64_t{1} << 62;
@@ -76,6 +77,8 @@ struct Submission {
 [[gnu::visibility("hidden")]] extern Entry stranger;
 extern __thread Entry* my_entry;
 
+// Whether the calling thread is in a call that has passed the gate.
+inline bool inside() { return my_entry != &stranger && my_entry->inside.load(std::memory_order_relaxed) != 0; }
 inline bool active_now() { return private_word->load(std::memory_order_acquire) != 0; }
 inline bool closed(std::uint64_t word) { return (word & 3) == static_cast<std::uint64_t>(GateState::closed); }
 
@@ -95,8 +98,8 @@ class Pass {
     entry->inside.store(here, std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);  // the mover's membarrier makes this a full fence when needed
     entry_ = entry;
-    if (closed(gate_word->load(std::memory_order_acquire)) || private_word->load(std::memory_order_acquire) != active)
-        [[unlikely]]
+    if (closed(gate_word->load(std::memory_order_acquire)) ||
+        (private_word->load(std::memory_order_acquire) & ~std::uint32_t{tight}) != active) [[unlikely]]
       wait(what.stream, here);
     if (marks) mark(*entry, what);
     entry->credit.fetch_sub(1, std::memory_order_relaxed);  // the mover may be taking it back

@@ -8,6 +8,7 @@
 
 #include "shim/gate.h"
 #include "shim/real.h"
+#include "shim/room.h"
 #include "shim/rows.h"
 #include "shim/words.h"
 
@@ -59,6 +60,13 @@ CUstream stream_of(Args... args) {
 template <typename T>
 constexpr bool says_where = std::is_same_v<T, CUstream> || std::is_same_v<T, const CUlaunchConfig*>;
 
+// Rows that may need native memory and have few arguments, so that keeping them for a second call costs little.
+template <typename T>
+constexpr bool runs_code =
+    std::is_same_v<T, CUfunction> || std::is_same_v<T, CUgraphExec> || std::is_same_v<T, CUgraphExec*>;
+template <typename... Args>
+constexpr bool made_again = sizeof...(Args) <= 4 && (runs_code<Args> || ...);
+
 template <auto& next, Stream flavour, typename Signature>
 struct Gated;
 
@@ -73,6 +81,10 @@ struct Gated<next, flavour, CUresult(Args...)> {
     }
     const CUresult result = target(args...);            // one call for both, or the arguments would be moved about
     entry->inside.store(0, std::memory_order_release);  // seen by gate::all_outside()
+    if constexpr (made_again<Args...>) {
+      if (result == CUDA_ERROR_OUT_OF_MEMORY && entry != &gate::nobody) [[unlikely]]
+        return call_slowly(args...);
+    }
     return result;
   }
 
@@ -80,8 +92,10 @@ struct Gated<next, flavour, CUresult(Args...)> {
 
   // Weighs more than one, where that matters.
   static CUresult call_heavy(unsigned units, Args... args) {
-    const gate::Pass inside(gate::Submission{stream_of<flavour>(args...), (says_where<Args> || ...), units});
-    return next(args...);
+    return room::asking([&] {
+      const gate::Pass inside(gate::Submission{stream_of<flavour>(args...), (says_where<Args> || ...), units});
+      return next(args...);
+    });
   }
 };
 

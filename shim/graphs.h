@@ -4,6 +4,7 @@
 #include "shim/flight.h"
 #include "shim/gated.h"
 #include "shim/real.h"
+#include "shim/room.h"
 
 namespace lull::graphs {
 
@@ -13,7 +14,7 @@ CUresult destroy(CUgraphExec exec);
 
 template <auto& next, class... Args>
 CUresult make(CUgraphExec* exec, CUgraph graph, Args... args) {
-  const CUresult result = next(exec, graph, args...);
+  const CUresult result = room::asking([&] { return next(exec, graph, args...); });
   if (result == CUDA_SUCCESS && exec) note(*exec, graph);
   return result;
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "shim/real.h"
+#include "shim/room.h"
 #include "shim/signals.h"
 
 namespace lull {
@@ -50,11 +51,11 @@ CUresult destroy(CUmemoryPool pool);
 CUresult allocated(CUresult result);  // counts the successes
 template <auto& next>
 CUresult alloc(CUdeviceptr* base, std::size_t bytes, CUstream stream) {
-  return allocated(next(base, bytes, stream));
+  return allocated(room::asking([&] { return next(base, bytes, stream); }, {{}, bytes}));
 }
 template <auto& next>
 CUresult alloc(CUdeviceptr* base, std::size_t bytes, CUmemoryPool pool, CUstream stream) {
-  return allocated(next(base, bytes, pool, stream));
+  return allocated(room::asking([&] { return next(base, bytes, pool, stream); }, {{}, bytes}));
 }
 }  // namespace pools
 

@@ -11,6 +11,7 @@
 #include "shim/lookup.h"
 #include "shim/pieces.h"
 #include "shim/real.h"
+#include "shim/room.h"
 #include "shim/timed.h"
 
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -29,6 +30,8 @@ constexpr struct {
 } gated;
 constexpr struct {
 } split;
+constexpr struct {
+} retried;
 
 // Gated rows that do a little more.
 template <auto& next>
@@ -56,6 +59,7 @@ struct Slot {
   static consteval Signature* of(decltype(pass)) { return nullptr; }  // the export jumps to the driver itself
   static consteval Signature* of(decltype(gated)) { return gated_call<next, flavour, Signature>(); }
   static consteval Signature* of(decltype(split)) { return &InPieces<next, flavour, Signature>::call; }
+  static consteval Signature* of(decltype(retried)) { return &room::Retried<next, Signature>::call; }
   static consteval Signature* of(Signature* handler) { return handler; }
 };
 

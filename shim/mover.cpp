@@ -23,6 +23,7 @@
 #include "shim/process.h"
 #include "shim/protection.h"
 #include "shim/residency.h"
+#include "shim/room.h"
 #include "shim/threads.h"
 #include "shim/timed.h"
 
@@ -113,6 +114,7 @@ void evict(unsigned slot, std::uint64_t word) {
   ledger::set_moving(true);
   if (still(slot, word) && progress[slot].late == gate::late_passes()) {
     say(slot, word, Phase::moving);
+    room::evicted(slot);
     const Overdue failure = residency::evict(slot);
     if (failure == Overdue::none)
       say(slot, word, Phase::drained);
@@ -149,9 +151,11 @@ void restore(unsigned slot, std::uint64_t word) {
   const Overdue failure = residency::restore(slot);
   if (failure != Overdue::none) {
     failed(slot, word, failure);
+    if (managed && failure == Overdue::no_device_memory) room::restore_failed(slot);
     if (!managed) evict_whole(slot, word);
     return managed && failure == Overdue::no_device_memory ? rest_briefly(p) : rest(p);
   }
+  room::restored(slot);
   if (!residency::anything_absent(slot)) say(slot, word, gate::closed(word) ? Phase::ready : Phase::running);
 }
 
@@ -226,6 +230,7 @@ void work() {
     shrink_backing();
     process::for_each_slot(ledger::count_native);
     process::for_each_slot(publish_activity);
+    process::for_each_slot(room::look);
   }
   working.store(false, std::memory_order_release);  // and with it all that has been done
 }

@@ -16,6 +16,7 @@
 #include "shim/link.h"
 #include "shim/log.h"
 #include "shim/mover.h"
+#include "shim/room.h"
 
 namespace lull::process {
 namespace {
@@ -162,6 +163,10 @@ void note_context(CUcontext context) {
   attach(slot);
 }
 
+void note_device(CUdevice device) {
+  if (device >= 0 && device < static_cast<int>(max_gpus)) attach(static_cast<unsigned>(device));
+}
+
 void forget_context(CUcontext context) {
   {
     const Locked locked(the_lanes_mutex);
@@ -279,6 +284,7 @@ void map_pages(int down_fd, int up_fd) {
   // Up first: when the broker's words become visible, our answers go where the broker looks.
   if (::mmap(up_at, page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, up_fd, 0) == MAP_FAILED) return;
   ledger::publish_all();
+  room::publish_all();
   // Raised on both sides of the change: whoever has read the number and then words of the other page finds it changed.
   sessions.fetch_add(1, std::memory_order_acq_rel);
   (void)::mmap(down_at, page_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, down_fd, 0);  // failing leaves "unmanaged"

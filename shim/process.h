@@ -31,6 +31,7 @@ std::optional<std::uint64_t> admitted(unsigned slot);
 // Contexts, as they become known. note_context waits (at most 2 s, once a GPU) for the broker's first word about it.
 void note_current_context();
 void note_context(CUcontext);
+void note_device(CUdevice);  // that the first context is to be on
 void forget_context(CUcontext);
 bool gone(CUcontext);                      // destroyed
 CUcontext working_context(unsigned slot);  // any live one on that GPU; null: none

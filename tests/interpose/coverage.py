@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the shim does with each function of the driver, and the test that proves it: docs/driver-coverage.md.
 
-Functions, classes and treatments are those of shim/hooks.def. `pass`, `gated` and `split` are proven row by row by tests that
+Functions, classes and treatments are those of shim/hooks.def. `pass`, `gated`, `split` and `retried` are proven row by row by tests that
 read the same table; a handler of its own has named cases, whose files must call every function that it handles.
 
 usage: coverage.py --table          print the page
@@ -21,6 +21,7 @@ OWN, MEMORY = "tests/hazards/own_memory_test.cpp", "tests/hazards/memory_test.cp
 POOLS = "tests/hazards/pool_test.cpp"
 COPIES, FREES, NATIVE, MANAGED, IDENTITY = (f"tests/kinds/{kind}_test.cpp" for kind in
                                             ("copies", "stream_frees", "native", "managed", "identity"))
+ROOM = "tests/kinds/room_test.cpp"
 FLIGHT = "tests/shim/flight_test.cpp"
 
 # Handler, as in hooks.def without its template argument: the cases (file, beginning of the case's name) that show what it does.
@@ -33,13 +34,13 @@ HANDLERS = {
     "memory::free_async_ptsz": [(FREES, "the stream of a thread")],
     "managed::alloc": [(MANAGED, "managed memory leaves the card")],
     "memory::ipc_get_handle": [(MEMORY, "hazard 13: legacy IPC")],
-    "pools::alloc": [(POOLS, "hazard 9: what pools hold")],
+    "pools::alloc": [(POOLS, "hazard 9: what pools hold"), (ROOM, "room: calls that take native memory")],
     "pools::create": [(POOLS, "hazard 16: what pools keep")],
     "pools::destroy": [(POOLS, "hazard 16: pools are made and destroyed")],
     "graph_memory::add_alloc_node": [(NATIVE, "what graphs have allocated")],
     "graph_memory::add_node": [(NATIVE, "what graphs have allocated")],
     "arrays::create": [(NATIVE, "arrays are not free")],
-    "arrays::create_3d": [(NATIVE, "arrays are not free")],
+    "arrays::create_3d": [(NATIVE, "arrays are not free"), (ROOM, "room: calls that take native memory")],
     "arrays::create_mipmapped": [(NATIVE, "arrays are not free")],
     "arrays::destroy": [(NATIVE, "arrays are not free")],
     "program::reserve": [(OWN, "hazard 12: memory is created, mapped, opened")],
@@ -62,14 +63,14 @@ HANDLERS = {
     "info::address_range": [(CORE, "pointer queries answer")],
     "info::pointer_attribute": [(CORE, "pointer queries answer"), (IDENTITY, "base, size and attributes")],
     "info::pointer_attributes": [(VARIANTS, "pitched memory moves"), (IDENTITY, "base, size and attributes")],
-    "context::create": [(VARIANTS, "memory in a context made by any")],
+    "context::create": [(VARIANTS, "memory in a context made by any"), (ROOM, "room: calls that take native memory")],
     "context::create_v3": [(VARIANTS, "memory in a context made by any")],
     "context::create_v4": [(VARIANTS, "memory in a context made by any")],
     "context::destroy": [(VARIANTS, "memory in a context made by any")],
     "context::primary_retain": [(VARIANTS, "a primary context that ends")],
     "context::primary_release": [(VARIANTS, "a primary context that ends")],
     "context::primary_reset": [(VARIANTS, "a primary context that ends")],
-    "graphs::instantiate": [(FLIGHT, "a graph weighs")],
+    "graphs::instantiate": [(FLIGHT, "a graph weighs"), (ROOM, "room: calls that take native memory")],
     "graphs::destroy": [(FLIGHT, "a graph weighs")],
     "capture::begin": [(VARIANTS, "a capture begun by any"), (CORE, "an open capture postpones")],
     "capture::end": [(VARIANTS, "a capture begun by any"), (CORE, "an end of capture that fails")],
@@ -90,6 +91,8 @@ GENERIC = {
               (ROUTES, "dlopen and dlsym of single names"), (ROUTES, "cuGetProcAddress answers every row")],
     "split": [(GATE, "every gated function waits"), (COPIES, "a long copy by any function"),
               (ROUTES, "cuGetProcAddress answers every row")],
+    "retried": [(GATE, "every function that may take native memory"), (GATE, "a function that passes reaches the driver"),
+                (ROOM, "room: calls that take native memory"), (ROUTES, "cuGetProcAddress answers every row")],
     "handler": [(ROUTES, "where nobody opted in"), (ROUTES, "dlopen and dlsym of single names"),
                 (ROUTES, "cuGetProcAddress answers every row")],
 }
@@ -99,7 +102,7 @@ GENERIC = {
 class Row:
     symbol: str
     name: str
-    handler: str  # pass, gated, split, or a handler's name without template argument
+    handler: str  # pass, gated, split, retried, or a handler's name without template argument
 
 
 @dataclass
@@ -194,7 +197,8 @@ def section_text(section):
 def treatments_text(counts):
     words = {"pass": "straight to the driver: the exported symbol is one jump, a look-up answers the driver's own address",
              "gated": "submits work: the calling thread waits at a closed gate, counts one submission, then calls the driver",
-             "split": "as gated; a copy of more than 64 MiB between host and device goes in pieces, each through the gate"}
+             "split": "as gated; a copy of more than 64 MiB between host and device goes in pieces, each through the gate",
+             "retried": "straight to the driver; if that has no memory left, again when the broker has made room"}
     lines = ["| treatment | exports | what it is | proven, for each of them, by |", "|---|---|---|---|"]
     lines += [f'| <a id="{kind}"></a>{kind} | {counts[kind]} | {words[kind]} | {shown(GENERIC[kind])} |' for kind in words]
     own = sum(counts.values()) - sum(counts[kind] for kind in words)

@@ -1,5 +1,6 @@
 // Every row of hooks.def in a managed process whose gate is closed: what is marked `gated` waits before the driver is
-// called and is counted as a submission, what is marked `pass` goes on as if there were no gate.
+// called and is counted as a submission, what is marked `pass` goes on as if there were no gate, and
+// so does what is marked `retried`, which is called again when there is room for its memory.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 #include <unistd.h>
@@ -70,7 +71,7 @@ TEST_CASE("a function that passes reaches the driver while the gate is closed, a
   const std::uint64_t wants = broker->up().wants.load(), submissions = broker->up().submissions.load();
   ::alarm(30);  // a row that waits would wait for ever
   for (const Row& row : rows()) {
-    if (row.handled()) continue;
+    if (row.handled() && !row.retried()) continue;
     const unsigned long before = standin_calls_of_this_thread(row.symbol.c_str());
     (void)row.call(row.linked);
     CHECK_MESSAGE(standin_calls_of_this_thread(row.symbol.c_str()) == before + 1, row.symbol);
@@ -82,6 +83,23 @@ TEST_CASE("a function that passes reaches the driver while the gate is closed, a
   CHECK(cuMemsetD8_v2(0x1000, 0, 1) == CUDA_SUCCESS);
   CHECK(comes_true([&] { return broker->up().submissions.load() > submissions; }));
   CHECK(broker->up().submissions.load() == submissions + 1);
+}
+
+TEST_CASE("every function that may take native memory is called again when the broker has made room") {
+  broker->native_room(std::uint64_t{1} << 40);
+  unsigned rows_seen = 0;
+  for (const Row& row : rows()) {
+    if (!row.retried()) continue;
+    ++rows_seen;
+    const std::uint64_t wanted = broker->up().native_wanted.load();
+    const unsigned long before = standin_calls_of_this_thread(row.symbol.c_str());
+    standin_fail_once(row.symbol.c_str(), CUDA_ERROR_OUT_OF_MEMORY);
+    CHECK_MESSAGE(row.call(row.linked).result == CUDA_SUCCESS, row.symbol);
+    CHECK_MESSAGE(standin_calls_of_this_thread(row.symbol.c_str()) == before + 2, row.symbol);
+    CHECK_MESSAGE(broker->up().native_wanted.load() > wanted, row.symbol);
+  }
+  CHECK(rows_seen > 0);
+  broker->no_native_room();
 }
 
 TEST_CASE("a stream that does not wait for the legacy stream is asked for its end by the drain, whoever made it") {

@@ -72,6 +72,7 @@ struct Row {
   Sent (*call)(void* function);
 
   bool handled() const { return handler != "pass"; }
+  bool retried() const { return handler == "retried"; }
   bool gated() const { return handler == "gated" || handler == "split"; }
 };
 

@@ -102,6 +102,19 @@ class FakeBroker {
     down(card).admit_plus_1.store(bytes + 1, std::memory_order_release);
     wake();
   }
+  // Room for so much of what the client wants for native memory. Until the first word it asks for none.
+  void native_room(std::uint64_t bytes) {
+    down(card).native_room_plus_1.store(bytes + 1, std::memory_order_release);
+    wake();
+  }
+  void no_native_room() {  // as a broker that knows nothing of it
+    down(card).native_room_plus_1.store(0, std::memory_order_release);
+    wake();
+  }
+  void refuse_native(std::uint64_t wanted) {
+    down(card).native_refused.store(wanted, std::memory_order_release);
+    wake();
+  }
   // Number 0: it is never asked back.
   void give_backing(std::uint64_t bytes, std::uint64_t number = 0) {
     auto memory = make_shared_memory("lull-test-arena", bytes, Writers::everyone);

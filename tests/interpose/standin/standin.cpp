@@ -32,6 +32,7 @@ std::atomic<unsigned long> counts[id_count];
 thread_local unsigned long calls_of_this_thread[id_count];
 bool aliases = false;
 std::atomic<bool> works{false};
+std::atomic<int> failures[id_count];  // of the next call; 0: none
 
 template <typename T>
 int answer(Arg place, T value) {
@@ -64,6 +65,7 @@ int succeed(unsigned id, const Arg (&arguments)[18]) {
   ++calls_of_this_thread[id];
   std::memcpy(calls[id].arguments, arguments, sizeof arguments);
   std::memcpy(calls[id].callers, frames + 2, sizeof calls[id].callers);  // without note() and the function itself
+  if (const int failure = failures[id].exchange(0)) return failure;
   return works ? succeed(id, arguments) : first_result + static_cast<int>(id);
 }
 
@@ -150,6 +152,8 @@ StandinCall standin_call(const char* symbol) {
 
 void standin_work() { works = true; }
 unsigned long standin_calls_of_this_thread(const char* symbol) { return calls_of_this_thread[id_of(symbol)]; }
+
+void standin_fail_once(const char* symbol, int result) { failures[id_of(symbol)] = result; }
 
 void standin_forget(const char* symbol) {
   const int id = id_of(symbol);

@@ -20,6 +20,7 @@ float standin_last_float();                 // of cuParamSetf
 
 void standin_work();
 unsigned long standin_calls_of_this_thread(const char* symbol);
+void standin_fail_once(const char* symbol, int result);  // its next call, though it works
 
 // From now on cuGetProcAddress answers addresses that are not those of the exported symbols (0: as usual again).
 void standin_answer_aliases(int on);

@@ -1,0 +1,50 @@
+"""Native memory beyond what is kept for it: others make room, by the policy of a real broker, and nobody loses a byte."""
+import signal
+import re
+
+from case import MIB, SystemTest, main
+from stage import Card
+
+MODULE = 20 * MIB  # each; a client has 8 MiB of native memory for sure
+
+
+class Native(SystemTest):
+    card = Card(memory=256 * MIB, link=4_000_000_000, module=MODULE)
+
+    def start_loader(self, klass, *options):
+        return self.stage.start("late_loader", options, klass=klass, env={"CUDA_MODULE_LOADING": "EAGER"})
+
+    def evicted(self, client):
+        return self.broker.client(client.pid)["evicted_bytes"]
+
+    def test_a_service_that_loads_modules_on_a_full_card_gets_room_from_the_trainer(self):
+        self.start_broker()
+        saved = self.stage.path("trainer.state")
+        trainer = self.start_trainer("--save-on-term", saved)
+        self.wait_for_steps(trainer, 3)
+        loader = self.start_loader("inference", "--bytes", "40M", "--modules", "2")
+        loader.wait_for_output("ready", 60)
+        self.wait_for_steps(trainer, 2, 60)
+        before = self.evicted(trainer)
+        loader.signal(signal.SIGUSR1)
+        loader.wait_for_output("10485760 of 10485760 words are right", 60)
+        self.assertEqual(loader.wait(30), 0, loader.output())
+        self.assertGreater(self.evicted(trainer), before, self.broker.status_text())
+        self.wait_for_steps(trainer, 3, 60)
+        trainer.signal(signal.SIGTERM)
+        self.assertEqual(trainer.wait(60), 0, trainer.output())
+        steps = int(re.search(r"saved step (\d+)", trainer.output())[1])
+        self.assert_same_bytes(saved, self.undisturbed(steps))
+
+    def test_more_than_the_card_can_hold_is_out_of_memory_at_once(self):
+        self.start_broker()
+        loader = self.start_loader("inference", "--bytes", "40M", "--modules", "12")
+        loader.wait_for_output("ready", 60)
+        loader.signal(signal.SIGUSR1)
+        loader.wait_for_output("OUT_OF_MEMORY", 60)
+        self.assertEqual(loader.wait(30), 1, loader.output())
+        self.assertIn("module 8", loader.output())
+
+
+if __name__ == "__main__":
+    main()
