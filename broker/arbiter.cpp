@@ -65,6 +65,13 @@ Status Arbiter::attach(const Arrival& a, Time now) {
   recount_foreign();
   if (speed_) seat.send_piece(piece_of(*speed_));
   seat.offer_native_room();
+  if (c.native_wanted > 0) {  // an earlier broker has given it, and it is in use
+    const auto share = std::min(c.native_wanted, card_.memory / 16);
+    const policy::GiveNative known{c.id, c.native_wanted, policy::native_charge(c, state_.gpu) + share};
+    const auto before = c;
+    policy::remember(c, known, now);
+    seat.send(before, c, known, now);
+  }
   const auto at = static_cast<std::ptrdiff_t>(place_of(c.id));
   state_.clients.insert(state_.clients.begin() + at, c);
   seats_.insert(seats_.begin() + at, std::move(seat));

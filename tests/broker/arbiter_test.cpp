@@ -246,6 +246,16 @@ TEST_CASE("a process that connects again brings its memory with it") {
   CHECK(rig.arbiter.state().clients.back().resident == 800 * mib);
 }
 
+TEST_CASE("what an earlier broker has given for native memory stays charged, and is no demand") {
+  Rig rig;
+  rig.trainer.said().native_wanted = 40 * mib;
+  rig.attach(1, Class::training, rig.trainer);
+  const policy::Client& c = rig.arbiter.state().clients.front();
+  CHECK(c.native_given == 40 * mib);
+  CHECK(policy::native_charge(c, rig.arbiter.state().gpu) == (32 + 40) * mib);
+  CHECK(parse_limit(rig.trainer.down->gpu[0].native_room_plus_1.load()) == 40 * mib);
+}
+
 TEST_CASE("a context of a client is its native memory, not another program's") {
   Rig rig;
   rig.settle_in();
