@@ -5,6 +5,7 @@
 #include "shim/engine.h"
 #include "shim/futex.h"
 #include "shim/gate.h"
+#include "shim/gil.h"
 #include "shim/lock.h"
 #include "shim/log.h"
 #include "shim/process.h"
@@ -84,6 +85,7 @@ class Request {
 
  private:
   bool answered() {
+    GilRelease gil;
     for (;;) {
       const std::uint64_t came = monotonic_ns();
       { const gate::Pass turn(gate::Submission{}); }
@@ -94,6 +96,7 @@ class Request {
       if (!room || down(slot_).native_refused.load(std::memory_order_acquire) == all) return false;
       if (*room >= all) return true;
       if (monotonic_ns() > patience_ends_) return false;
+      gil.release();
       (void)futex::wait(process::down().wake, wake, recheck_ns, futex::Scope::shared);
     }
   }
