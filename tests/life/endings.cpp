@@ -57,6 +57,33 @@ int leave_by_destructor() {
   return 6;
 }
 
+// Run after everything that the library or the driver has registered: by exit(), and by the loader at last.
+int last_acts = 0;
+void act_late() {
+  if (!kept) return;
+  const CUresult submitted = cuMemsetD8_v2(kept, 1, 64);
+  const bool ended = submitted == CUDA_ERROR_DEINITIALIZED;
+  if (submitted != CUDA_SUCCESS && !ended) ::_exit(1);
+  CUdeviceptr more = 0;
+  const CUresult allocated = cuMemAlloc_v2(&more, 4096);
+  if (allocated != CUDA_SUCCESS && allocated != CUDA_ERROR_DEINITIALIZED) ::_exit(2);
+  if (allocated == CUDA_SUCCESS && cuMemFree_v2(more) != CUDA_SUCCESS) ::_exit(3);
+  ++last_acts;
+}
+[[gnu::destructor(101)]] void act_last() {
+  if (!last_acts) return;
+  act_late();
+  if (cuMemFree_v2(kept) != CUDA_SUCCESS) ::_exit(4);  // also when the driver has ended
+  if (last_acts == 2) ::_exit(7);
+}
+
+int leave_late() {
+  (void)std::atexit(act_late);
+  begin();
+  await_release();
+  return 6;
+}
+
 int leave_quickly() {
   (void)std::at_quick_exit(save);  // before the first use of the GPU: run after what that has set up
   begin();
@@ -116,6 +143,7 @@ int leave_the_others() {
 int run_ending(std::string_view name) {
   if (name == "leave-by-return") return leave_by_return();
   if (name == "leave-by-destructor") return leave_by_destructor();
+  if (name == "leave-late") return leave_late();
   if (name == "leave-quickly") return leave_quickly();
   if (name == "leave-by-another") return leave_by_another();
   if (name == "leave-at-once") return leave_at_once();

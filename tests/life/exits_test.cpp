@@ -52,6 +52,15 @@ TEST_CASE("a static destructor that submits work behind a closed gate waits a se
   ends_soon("leave-by-destructor");
 }
 
+TEST_CASE("work and frees after everything else has ended are done, or answered as by a driver that has ended") {
+  for (const bool paused : {true, false}) {
+    Ending ending("leave-late");
+    if (!paused) ending.broker()->gate(GateState::open);
+    ending.begin();
+    demand(ending.status() == 7, ends_well);
+  }
+}
+
 TEST_CASE("a handler of quick_exit that submits work behind a closed gate waits a second, not longer") {
   ends_soon("leave-quickly");
 }
