@@ -78,27 +78,30 @@ CUresult allocate_block(const Locked& locked, unsigned slot, CUcontext context, 
   return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-void remove(const Locked& locked, Allocation* allocation) {
+// Whether memory has been given back, beyond the block.
+bool remove(const Locked& locked, Allocation* allocation) {
   allocations.remove(allocation);
   Region* region = allocation->region;
   const unsigned slot = region->slot;
-  if (!region->shared) {
-    ledger::retire(locked, region);
-  } else {
-    region->free_blocks.give(allocation->base - region->base, allocation->span);
-    if (region->free_blocks.free_bytes() == region->bytes) {  // nobody's any more
-      shared[slot].remove(region);
-      ledger::retire(locked, region);
-    }
-  }
+  if (region->shared) region->free_blocks.give(allocation->base - region->base, allocation->span);
   destroy(allocation);
+  if (region->shared && region->free_blocks.free_bytes() != region->bytes) return false;
+  if (region->shared) shared[slot].remove(region);  // nobody's any more
+  ledger::retire(locked, region);
   ledger::changed(locked, slot);
+  return true;
 }
 
 const Allocation* known_at(CUdeviceptr inside) {
   const Allocation* allocation = allocations.at(inside);
   const bool known = allocation && !allocation->taken && inside < allocation->base + allocation->bytes;
   return known ? allocation : nullptr;
+}
+
+// Of the program: null, if it has freed it.
+Allocation* known_by(CUdeviceptr base) {
+  Allocation* allocation = allocations.at(base);
+  return allocation && allocation->base == base && !allocation->taken ? allocation : nullptr;
 }
 
 void made_room() {
@@ -138,32 +141,46 @@ CUresult allocate(unsigned slot, CUcontext context, std::uint64_t bytes, CUdevic
 }
 
 CUresult release(CUdeviceptr base) {
+  bool room;
   {
     const Locked locked(ledger::mutex());
-    Allocation* allocation = allocations.at(base);
-    if (!allocation || allocation->base != base || allocation->taken) return CUDA_ERROR_INVALID_VALUE;
-    remove(locked, allocation);
+    Allocation* allocation = known_by(base);
+    if (!allocation) return CUDA_ERROR_INVALID_VALUE;
+    room = remove(locked, allocation);
   }
-  made_room();
+  if (room) made_room();
   return CUDA_SUCCESS;
+}
+
+Released release_idle(CUdeviceptr base, CUcontext idle) {
+  bool room;
+  {
+    const Locked locked(ledger::mutex());
+    Allocation* allocation = known_by(base);
+    if (!allocation || allocation->context != idle) return {false, allocation ? allocation->context : nullptr};
+    room = remove(locked, allocation);
+  }
+  if (room) made_room();
+  return {true, idle};
 }
 
 std::optional<std::uint64_t> take(CUdeviceptr base) {
   const Locked locked(ledger::mutex());
-  Allocation* allocation = allocations.at(base);
-  if (!allocation || allocation->base != base || allocation->taken) return std::nullopt;
+  Allocation* allocation = known_by(base);
+  if (!allocation) return std::nullopt;
   allocation->taken = true;
   return allocation->id;
 }
 
 void give_back(CUdeviceptr base, std::uint64_t id) {
+  bool room;
   {
     const Locked locked(ledger::mutex());
     Allocation* allocation = allocations.at(base);
     if (!allocation || allocation->id != id) return;
-    remove(locked, allocation);
+    room = remove(locked, allocation);
   }
-  made_room();
+  if (room) made_room();
 }
 
 std::optional<Allocation> find(CUdeviceptr inside) { return find(Locked(ledger::mutex(), Locked::to_look), inside); }
@@ -187,7 +204,7 @@ void release_context(CUcontext context) {
     allocations.visit(visit);
     search = nullptr;
     if (!wanted.found) break;
-    remove(locked, wanted.found);
+    (void)remove(locked, wanted.found);
   }
 }
 

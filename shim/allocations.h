@@ -31,6 +31,12 @@ struct Allocation {
 // promised, when there is no place to evict the memory to, or (unmanaged) when the card is really full.
 CUresult allocate(unsigned slot, CUcontext context, std::uint64_t bytes, CUdeviceptr* base);
 CUresult release(CUdeviceptr base);  // CUDA_ERROR_INVALID_VALUE: not ours
+// Releases it if it belongs to that context, in which nothing runs. Else its context is told; null: not ours.
+struct Released {
+  bool done;
+  CUcontext context;
+};
+Released release_idle(CUdeviceptr base, CUcontext idle);
 // In two steps, where work may still use the memory (deferred.h): out of the program's sight, and given back.
 std::optional<std::uint64_t> take(CUdeviceptr base);  // its id; nothing: not ours
 void give_back(CUdeviceptr base, std::uint64_t id);   // does nothing if it has gone with its context

@@ -163,6 +163,19 @@ std::uint64_t submissions() {
   return sum;
 }
 
+std::optional<std::uint64_t> settled_submissions() {
+#if defined(__x86_64__)  // elsewhere a count may be seen before the entry word that was marked before it
+  const unsigned count = entry_count.load(std::memory_order_acquire);
+  if (count > 64) return std::nullopt;
+  const std::uint64_t counted = submissions();
+  for (unsigned i = 0; i < count; ++i)
+    if (entries[i].inside.load(std::memory_order_acquire) != 0) return std::nullopt;
+  return counted;
+#else
+  return std::nullopt;
+#endif
+}
+
 void grant(Entry& mine, std::int64_t credit) {
   const std::uint32_t changing = mine.grants.load() | 1;
   mine.grants.store(changing);

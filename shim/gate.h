@@ -27,6 +27,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
 #include "protocol/page.h"
 #include "shim/real.h"
@@ -143,6 +144,9 @@ std::uint64_t late_passes();
 void barrier();
 bool all_outside();
 std::uint64_t submissions();  // of all threads, dead ones too; the mover's alone
+// The same for any thread, when nobody is in a call that submits: all that has been counted is with the driver.
+// Nothing: somebody is, or it would take long to find out.
+std::optional<std::uint64_t> settled_submissions();
 
 void grant(Entry& mine, std::int64_t credit);  // instead of what is left of the last one
 // Takes credit back from everybody who is outside. False: somebody else has endless credit, try again. The mover's

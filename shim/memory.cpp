@@ -4,6 +4,7 @@
 #include "shim/environment.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
+#include "shim/lookup.h"
 #include "shim/managed.h"
 #include "shim/process.h"
 #include "shim/protection.h"
@@ -18,13 +19,28 @@ std::optional<unsigned> managed_slot(CUcontext& context) {
   if (environment().native || !process::activate()) return std::nullopt;
   if (real::cuCtxGetCurrent(&context) != CUDA_SUCCESS || !context)
     return std::nullopt;  // the driver has the right error
-  return process::slot_of_current();
+  return process::slot_of(context);
 }
 
-// The driver waits for running work before it frees; programs rely on it.
+// The driver waits for running work before it frees; programs rely on it. Who frees one piece after the other waits
+// once: in a context that was found idle, nothing runs until something has been submitted.
+struct Idle {
+  CUcontext context;
+  std::uint64_t submissions;
+};
+__thread Idle idle_last = {nullptr, 0};
+
+CUcontext idle_context() {
+  if (lookup::unknown_count() > 0) return nullptr;  // functions that nobody counts may submit, too
+  const auto now = idle_last.context ? gate::settled_submissions() : std::nullopt;
+  return now && *now == idle_last.submissions ? idle_last.context : nullptr;
+}
+
 void wait_as_the_driver_would(CUcontext context) {
+  const auto before = gate::settled_submissions();
   const Current current(context);
-  if (current) (void)real::cuCtxSynchronize();
+  const bool waited = current && real::cuCtxSynchronize() == CUDA_SUCCESS;
+  idle_last = waited && before ? Idle{context, *before} : Idle{};
 }
 
 // A stream capture may forbid its own or other threads to allocate, and is spoiled by the attempt; memory that comes
@@ -92,12 +108,13 @@ CUresult alloc_pitch(CUdeviceptr* base, std::size_t* pitch, std::size_t width, s
 
 CUresult free(CUdeviceptr base) {
   if (!gate::active_now()) return real::cuMemFree_v2(base);
-  const auto allocation = allocations::find(base);
-  if (!allocation || allocation->base != base)  // not ours, or an error of the program's
+  const bool captures = on(Protection::capture_count) && process::captures_open() > 0;
+  const auto freed = allocations::release_idle(base, captures ? nullptr : idle_context());
+  if (freed.done) return CUDA_SUCCESS;
+  if (!freed.context)  // not ours, or an error of the program's
     return freed_by_driver(base, [&] { return real::cuMemFree_v2(base); });
-  if (on(Protection::capture_count) && process::captures_open() > 0)
-    return deferred::free_after_captures(base);  // waiting would break the capture
-  wait_as_the_driver_would(allocation->context);
+  if (captures) return deferred::free_after_captures(base);  // waiting would break the capture
+  wait_as_the_driver_would(freed.context);
   return allocations::release(base);
 }
 

@@ -37,6 +37,15 @@ struct Known {
 };
 Mutex contexts_mutex;
 Vector<Known> contexts;
+std::atomic<std::uint32_t> contexts_version{1};  // another one whenever one has come or gone
+
+// What a thread has asked for last, since it is what it will ask for next.
+struct Asked {
+  CUcontext context;
+  unsigned slot;
+  std::uint32_t version;
+};
+__thread Asked asked_last = {nullptr, 0, 0};
 
 Mutex the_lanes_mutex;
 Vector<Lane> the_lanes;
@@ -154,6 +163,7 @@ void note_context(CUcontext context) {
     if (asked != CUDA_SUCCESS || gone || device < 0 || device >= static_cast<int>(max_gpus)) return;
     slot = static_cast<unsigned>(device);
     if (!contexts.push({context, slot})) return;
+    contexts_version.fetch_add(1, std::memory_order_release);
   }
   {
     const Locked locked(the_lanes_mutex);
@@ -176,6 +186,7 @@ void forget_context(CUcontext context) {
   const Locked locked(contexts_mutex);
   for (std::size_t i = contexts.size(); i-- > 0;)
     if (contexts[i].context == context) contexts.erase(i);
+  contexts_version.fetch_add(1, std::memory_order_release);
 }
 
 // Only if the driver says that there is no such context: what was allocated in it is then forgotten.
@@ -197,10 +208,15 @@ CUcontext working_context(unsigned slot) {
 }
 
 std::optional<unsigned> slot_of(CUcontext context) {
+  const std::uint32_t version = contexts_version.load(std::memory_order_acquire);
+  if (asked_last.context == context && asked_last.version == version) return asked_last.slot;
   note_context(context);
   const Locked locked(contexts_mutex);
   for (const Known& known : contexts)
-    if (known.context == context) return known.slot;
+    if (known.context == context) {
+      asked_last = {context, known.slot, version};
+      return known.slot;
+    }
   return std::nullopt;
 }
 

@@ -1,5 +1,8 @@
 #include "shim/vmm.h"
 
+#include <atomic>
+
+#include "protocol/page.h"
 #include "shim/log.h"
 #include "shim/mappings.h"
 
@@ -74,11 +77,17 @@ void unmake_at_home(ledger::Chunk& chunk) {
 
 }  // namespace
 
+// It does not change, so the driver is asked once for each GPU.
 bool rdma_capable(unsigned slot) {
+  enum : signed char { unknown, no, yes };
+  static std::atomic<signed char> known[max_gpus];
+  if (const auto before = known[slot].load(std::memory_order_relaxed)) return before == yes;
   int capable = 0;
-  return real::cuDeviceGetAttribute(&capable, CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,
-                                    static_cast<CUdevice>(slot)) == CUDA_SUCCESS &&
-         capable;
+  if (real::cuDeviceGetAttribute(&capable, CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,
+                                 static_cast<CUdevice>(slot)) != CUDA_SUCCESS)
+    return false;
+  known[slot].store(capable ? yes : no, std::memory_order_relaxed);
+  return capable != 0;
 }
 
 CUresult map(ledger::Chunk* const* run, unsigned count) {

@@ -6,6 +6,7 @@
 #include <link.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -126,6 +127,14 @@ std::size_t calls(std::string_view function, bool successful_only) {
   for (const sim::Record& record : sim::read_journal(journal_path))
     count += record.kind == sim::Kind::call && record.function == number &&
              record.pid == static_cast<unsigned>(::getpid()) && (!successful_only || record.result == CUDA_SUCCESS);
+  return count;
+}
+
+std::size_t own_calls() {
+  const auto self = static_cast<unsigned>(::syscall(SYS_gettid));
+  std::size_t count = 0;
+  for (const sim::Record& record : sim::read_journal(journal_path))
+    count += record.kind == sim::Kind::call && record.tid == self;
   return count;
 }
 

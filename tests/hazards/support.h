@@ -47,6 +47,9 @@ bool intact(CUdeviceptr at, std::size_t bytes, std::uint32_t seed);
 // Calls of a function in the journal so far, of this process or of all.
 std::size_t calls(std::string_view function, bool successful_only = true);
 
+// All calls of this thread in the journal so far.
+std::size_t own_calls();
+
 // A function of the driver itself, found without the loader: a route that the shim cannot see.
 void* behind_the_shim(const char* name);
 
