@@ -29,7 +29,8 @@ static inline int lull_soon_at(const char* path, const char* text) {
 }
 
 static inline int lull_soon(const char* tenant, const char* lasts) {
-  static const char* const places[] = {"", "/inference/socket", "/interactive/socket"}; /* a container has one mounted */
+  static const char* const places[] = {"", "/inference/socket",
+                                       "/interactive/socket"}; /* a container has one mounted */
   const char* chosen = getenv("LULL_RUNTIME_DIR");
   char path[128], text[128];
   int length = snprintf(text, sizeof(text), "%s%s%s", tenant ? tenant : "", tenant ? " " : "", lasts ? lasts : "30s");

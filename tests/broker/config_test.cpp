@@ -98,6 +98,28 @@ TEST_CASE("an unknown key is an error with file, line and the nearest known key"
   CHECK(bad("zzzzzzzzzzzz = 1").find("known are: host_memory") != std::string::npos);
 }
 
+TEST_CASE("what is said of a service is found by its tenant") {
+  const auto config = good(
+      "[[service]]\ntenant = \"faces\"\nports = [8000, \"8001\"]\nwake_on = [\"redis:6379\"]\nmin_request_bytes = "
+      "\"2KiB\"\n"
+      "ignore = [\"GET /stats*\"]\nignore_from = [\"10.0.0.0/8\"]\n[[service]]\ntenant = \"voices\"\n");
+  REQUIRE(config.services.size() == 2);
+  const auto& faces = config.service("faces");
+  CHECK(faces.ports == std::vector<std::string>{"8000", "8001"});
+  CHECK(faces.wake_on == std::vector<std::string>{"redis:6379"});
+  CHECK(faces.min_request_bytes == 2048);
+  CHECK(faces.ignore.size() == 1);
+  CHECK(config.service("nobody").ports.empty());
+  CHECK(bad("[[service]]\nports = [8000]").find("needs a tenant") != std::string::npos);
+  CHECK(bad("[[service]]\ntenant = \"a\"\n[[service]]\ntenant = \"a\"").find("a second [[service]]") !=
+        std::string::npos);
+  CHECK(bad("[[service]]\ntenant = \"a\"\nports = 8000") == "lull.toml:3: ports must be a list: [\"...\"]");
+  CHECK(bad("[[service]]\ntenant = \"a\"\nignore = [\"stats\"]").find("is no rule") != std::string::npos);
+  CHECK(bad("[[service]]\ntenant = \"a\"\nport = [1]").find("did you mean \"ports\"") != std::string::npos);
+  CHECK(bad("service = 3").find("[[service]]") != std::string::npos);
+  CHECK(bad("wake_on = [\"x:1\"]").find("belongs in [[service]]") != std::string::npos);
+}
+
 TEST_CASE("an impossible value is named with what would do") {
   CHECK(bad("host_memory = \"20\"") ==
         "lull.toml:1: host_memory = \"20\" is no size; write it like \"20GiB\" or \"600MB\"");

@@ -147,6 +147,26 @@ TEST_CASE("an arrival that may be nothing closes the trainer's gate for 20 ms, a
   }
 }
 
+TEST_CASE("somebody who connects closes nothing, and tightens the work in flight for 200 ms") {
+  World w = trainer_and_service(60, 30);
+  w.state.clients[1].last_hint = w.now;
+  CHECK(asked(w) == Said{"arm 1 2000us", "wake +200ms"});
+  w.now += 200 * ms;
+  CHECK(asked(w) == Said{"arm 1 50000us"});
+}
+
+TEST_CASE("a word that a request will come brings the memory back, and keeps it there until its time is over") {
+  World w = trainer_and_service(60, 30);
+  w.state.clients[1].last_arrival = w.now;
+  w.state.clients[1].wake_until = w.now + 30 * second;
+  w.ask();
+  wait(w, 29 * second);
+  CHECK(has_lease(w, 1));
+  CHECK(w.state.clients[1].resident == w.state.clients[1].needed);
+  wait(w, 2 * second);
+  CHECK(has_lease(w, 0));
+}
+
 TEST_CASE("work in flight is bounded loosely while somebody might come, tightly while somebody does, else not at all") {
   World w = card();
   w.add(running(training, 20));
