@@ -21,7 +21,8 @@ Mapping::~Mapping() {
 
 Result<SharedMemory> make_shared_memory(const char* name, std::size_t bytes, Writers writers, Pages pages) {
   SharedMemory memory;
-  memory.fd = Fd(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | (pages == Pages::reserved ? MFD_HUGETLB | huge_2mb : 0u)));
+  memory.fd = Fd(
+      ::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | (pages == Pages::reserved ? MFD_HUGETLB | huge_2mb : 0u)));
   if (!memory.fd) return system_error("memfd_create");
   if (::ftruncate(memory.fd.get(), static_cast<off_t>(bytes)) != 0) return system_error("size shared memory");
   void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd.get(), 0);

@@ -166,7 +166,8 @@ TEST_CASE("lull status shows a person what lull status --json tells a program") 
   CHECK(has(shown.output, test_uuid));
 }
 
-TEST_CASE("lull why says of a tenant, by name or process, what it waits for; an unknown name is an error with a way on") {
+TEST_CASE(
+    "lull why says of a tenant, by name or process, what it waits for; an unknown name is an error with a way on") {
   Lulld lulld;
   const auto lull = Lulld::program("lull");
   FakeShim shim(lulld, Class::training, "night-job");
