@@ -5,12 +5,26 @@ namespace lull {
 bool Engine::ready(CUcontext context) {
   if (context_ == context && context) return true;
   forget();
+  if (!make()) return destroy(), false;
+  context_ = context;
+  return true;
+}
+
+bool Engine::make() {
   if (real::cuStreamCreate(&out_, CU_STREAM_NON_BLOCKING) != CUDA_SUCCESS) return false;
   if (real::cuStreamCreate(&in_, CU_STREAM_NON_BLOCKING) != CUDA_SUCCESS) return false;
   for (CUevent& event : done_)
     if (real::cuEventCreate(&event, CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC) != CUDA_SUCCESS) return false;
-  context_ = context;
   return true;
+}
+
+// What there is of them: making them is tried again and again, and each try must not leave anything behind.
+void Engine::destroy() {
+  for (CUevent event : done_)
+    if (event) (void)real::cuEventDestroy_v2(event);
+  for (CUstream stream : {out_, in_})
+    if (stream) (void)real::cuStreamDestroy_v2(stream);
+  forget();
 }
 
 // What cannot be marked is waited for at once: nothing may be in flight that nobody waits for.

@@ -25,6 +25,8 @@ class Engine {
   CUresult wait(unsigned ticket);  // until what has this ticket (< depth) has finished
 
  private:
+  bool make();
+  void destroy();
   CUresult mark(CUresult issued, unsigned ticket, CUstream stream);
   CUcontext context_ = nullptr;
   CUstream out_ = nullptr, in_ = nullptr;

@@ -46,11 +46,6 @@ bool really_unchanged(const Chunk& chunk) {
   return same;
 }
 
-bool is_doomed(const Chunk& chunk) {
-  const Locked locked(ledger::mutex());
-  return chunk.doomed;
-}
-
 // Its place serves others.
 void becomes_zeros(Chunk& chunk) {
   if (chunk.host) backing::give(chunk.host, chunk.bytes);
@@ -206,7 +201,7 @@ bool Eviction::copy_next_piece() {
   if (move->stopped) return true;
   const CUresult copied = moves_.copy_out(*move);
   if (copied == CUDA_SUCCESS) return true;
-  if (is_doomed(*move->chunk)) return true;  // managed memory that the program has freed in this moment
+  if (ledger::is_doomed(*move->chunk)) return true;  // managed memory that the program has freed in this moment
   log::line("evict: copy to host refused: error %d", copied);
   failure_ = Overdue::copy_failed;
   return true;

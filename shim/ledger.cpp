@@ -293,6 +293,11 @@ void drop(const Locked& locked, Chunk& chunk) {
   follow_hold();
 }
 
+bool is_doomed(const Chunk& chunk) {
+  const Locked locked(the_mutex);
+  return chunk.doomed;
+}
+
 std::uint64_t resident(const Locked&, unsigned slot) { return cards[slot].sizes.resident; }
 
 std::uint64_t staying(const Locked&, unsigned slot) { return cards[slot].sizes.resident - cards[slot].leaving; }

@@ -92,6 +92,7 @@ Vector<Chunk*>& chunks(const Locked&, unsigned slot);
 std::uint64_t version(const Locked&, unsigned slot);  // another one whenever chunks have come or gone; never 0
 void note_moved(const Locked&, Chunk&, Where to);     // changes the state, the sums, the hold, and publishes
 void drop(const Locked&, Chunk&);                     // gives a doomed chunk's memory back
+bool is_doomed(const Chunk&);                         // of one that the mover works on
 std::uint64_t resident(const Locked&, unsigned slot);
 std::uint64_t staying(const Locked&, unsigned slot);  // resident when everything on its way out has left
 // Whether it is for certain as its copy is: nobody has been let in since it came back.

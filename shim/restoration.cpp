@@ -26,11 +26,6 @@ unsigned neighbours(Chunk* first, std::uint64_t room, std::uint64_t piece, Chunk
   return count;
 }
 
-bool is_doomed(const Chunk& chunk) {
-  const Locked locked(ledger::mutex());
-  return chunk.doomed;
-}
-
 }  // namespace
 
 // One scan of them all serves many calls.
@@ -108,7 +103,7 @@ bool Restoration::copy_next_piece() {
   if (move->stopped) return true;
   const CUresult copied = move->chunk->copy == Copy::zeros ? moves_.zero(*move) : moves_.copy_in(*move);
   if (copied == CUDA_SUCCESS) return true;
-  if (is_doomed(*move->chunk)) return true;  // managed memory that the program has freed in this moment
+  if (ledger::is_doomed(*move->chunk)) return true;  // managed memory that the program has freed in this moment
   log::line("restore: copy to device refused: error %d", copied);
   failure_ = Overdue::copy_failed;
   return true;
