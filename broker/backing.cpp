@@ -18,6 +18,8 @@ Bytes piece(const Backed& b, Bytes target) {
   return round_up(std::clamp(target - b.backing, least, std::max(least, 1024 * mib)), unit);
 }
 
+Bytes in_memory(const Backed& b) { return b.backing - std::min(b.away, b.backing); }
+
 // Of what is allocated, what has to have a place while others are there.
 Bytes may_leave(const Backed& b) { return std::max(b.evicted, std::min(b.needed, b.deficit)); }
 
@@ -26,8 +28,9 @@ Bytes wanted_by(const Backed& b, const BackingNeed& need) { return b.needed == 0
 class Round {
  public:
   Round(std::span<const Claim> claims, const ArenaLimits& limits) : claims_(claims), limits_(limits) {
-    for (const auto& c : claims) held_ += c.client.backing;
+    for (const auto& c : claims) held_ += in_memory(c.client);
   }
+  Bytes held() const { return held_; }
   // A piece for the first whom `target` gives more than it has.
   template <class F>
   std::optional<Growth> first(Bytes budget, F&& target) const {
@@ -45,7 +48,7 @@ class Round {
   Bytes of_user(unsigned uid) const {
     Bytes sum = 0;
     for (const auto& c : claims_)
-      if (c.client.uid == uid) sum += c.client.backing;
+      if (c.client.uid == uid) sum += in_memory(c.client);
     return sum;
   }
   std::span<const Claim> claims_;
@@ -94,17 +97,31 @@ Claim claim_of(const Backed& b, const BackingNeed& need, Pressure pressure) {
   return {b, wanted_by(b, need), backing_limit(b, need, pressure)};
 }
 
+namespace {
+
+constexpr auto cannot_go_on = [](const Claim& c) { return c.client.starved ? c.wanted : 0; };
+constexpr auto may_have_to = [](const Claim& c) {
+  const Bytes leaves = may_leave(c.client);
+  return leaves == 0 ? 0 : leaves + c.client.chunk;
+};
+constexpr auto everything = [](const Claim& c) { return c.wanted; };
+
+}  // namespace
+
 std::optional<Growth> next_growth(std::span<const Claim> claims, const ArenaLimits& limits) {
   const Round round(claims, limits);
-  const auto cannot_go_on = [](const Claim& c) { return c.client.starved ? c.wanted : 0; };
-  const auto may_have_to = [](const Claim& c) {
-    const Bytes leaves = may_leave(c.client);
-    return leaves == 0 ? 0 : leaves + c.client.chunk;
-  };
-  const auto everything = [](const Claim& c) { return c.wanted; };
   if (const auto growth = round.first(limits.budget, cannot_go_on)) return growth;
   if (const auto growth = round.first(limits.budget, may_have_to)) return growth;
   return round.first(claims.size() == 1 ? std::min(limits.ahead, limits.budget / 2) : limits.ahead, everything);
+}
+
+Bytes unserved_growth(std::span<const Claim> claims, const ArenaLimits& limits) {
+  constexpr Bytes no_end = ~Bytes{0} / 2;
+  const ArenaLimits none{no_end, no_end, no_end};
+  const Round round(claims, none);
+  auto growth = round.first(no_end, cannot_go_on);
+  if (!growth) growth = round.first(no_end, may_have_to);
+  return growth ? growth->bytes - std::min(growth->bytes, limits.budget - std::min(limits.budget, round.held())) : 0;
 }
 
 }  // namespace lull

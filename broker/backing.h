@@ -40,6 +40,7 @@ struct Backed {
   policy::Bytes needed = 0;   // what the program has allocated
   policy::Bytes evicted = 0;  // of that, what is not on the card
   policy::Bytes backing = 0;  // what it has been given
+  policy::Bytes away = 0;     // of that, on disk alone
   policy::Bytes deficit = 0;  // what does not fit on the card when everybody is there
   policy::Bytes chunk = 0;    // unit of eviction; a chunk does not cross two pieces
   bool starved = false;       // it could not evict for want of backing
@@ -67,5 +68,9 @@ struct Claim {
 Claim claim_of(const Backed&, const BackingNeed&, Pressure);
 // Who gets the next piece, and how large. A client alone leaves half the budget to those to come.
 std::optional<Growth> next_growth(std::span<const Claim>, const ArenaLimits&);
+
+// How much more of the budget would have to be free for the next who cannot do without, or may have to leave the card;
+// 0: nobody waits for it.
+policy::Bytes unserved_growth(std::span<const Claim>, const ArenaLimits&);
 
 }  // namespace lull

@@ -35,6 +35,7 @@ Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const 
       run_(std::move(run)),
       started_(now_ns()),
       reception_(loop, config, *this),
+      spills_(reception_, config, state_dir),
       control_(
           loop, events_, [this] { return status(); },
           [this](const std::string& whom, Time lasts) { return wake(whom, lasts); }),
@@ -65,6 +66,11 @@ lull::Status Broker::open() {
   if (auto s = keep(on_gauge_, loop_.io(gauge_.fd(), EPOLLIN, Urgency::normal, [this](std::uint32_t) { on_gauge(); }));
       !s)
     return s;
+  if (spills_.on())
+    if (auto s = keep(on_spilled_,
+                      loop_.io(spills_.fd(), EPOLLIN, Urgency::normal, [this](std::uint32_t) { on_spilled(); }));
+        !s)
+      return s;
   if (auto s = keep(measure_, loop_.timer(Urgency::report, [this] { measure_cards(); })); !s) return s;
   if (auto s = keep(on_measured_,
                     loop_.io(measurer_.fd(), EPOLLIN, Urgency::report, [this](std::uint32_t) { on_measured(); }));
@@ -92,6 +98,7 @@ lull::Status Broker::open() {
 void Broker::reload(const Config& config) {
   config_ = config;
   reception_.set_config(config);
+  spills_.set_config(config);
   for (auto& arbiter : arbiters_) arbiter->set_rules(config.rules);
   set_admissions();
   reception_.for_each([this](Client& c) { requests_.set_filter(c.who().id, config_.service(c.who().tenant)); });
@@ -218,11 +225,13 @@ void Broker::on_dead(Client& client) {
 void Broker::settle(const Client& client, Time now) {
   for (const auto& card : client.cards())
     if (card) arbiters_[*card]->step(now);
+  spills_.look([this](const Client& other) { return needs_memory(other); });
   schedule(now);
 }
 
 void Broker::settle_all(Time now) {
   for (auto& arbiter : arbiters_) arbiter->step(now);
+  spills_.look([this](const Client& client) { return needs_memory(client); });
   schedule(now);
 }
 

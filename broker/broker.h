@@ -23,6 +23,7 @@
 #include "broker/oom.h"
 #include "broker/reception.h"
 #include "broker/requests.h"
+#include "broker/spills.h"
 
 namespace lull {
 
@@ -41,6 +42,7 @@ class Broker final : private Host, private Audience {
   lull::Status on_attach(Client&, const Attach&) override;
   lull::Status on_doorbell(Client&) override;
   void on_returned(Client&, const Returned&) override;
+  void on_spill(Client&, const Spill&) override;
   void on_lost(Client&, const char* why) override;
   void on_dead(Client&) override;
   // Audience
@@ -71,6 +73,9 @@ class Broker final : private Host, private Audience {
   std::vector<Claim> claims(policy::Time now);                                 // writes each client's limit
   void plan_backing(policy::Time now);
   void on_arena();
+  void on_spilled();
+  bool needs_memory(const Client&) const;
+  policy::Bytes spill_need(std::span<const Claim>, const ArenaLimits&);
   void tell_backing(const Client&);
   void free_later(std::vector<Garbage>);
   void take_out_garbage();
@@ -95,6 +100,7 @@ class Broker final : private Host, private Audience {
   EventLog events_;
   std::vector<std::unique_ptr<Arbiter>> arbiters_;
   Reception reception_;
+  Spills spills_;
   Control control_;
   std::vector<std::string> request_notes_;  // filled while the next one is made
   Requests requests_;
@@ -112,6 +118,8 @@ class Broker final : private Host, private Audience {
   ArenaMaker arenas_;
   ArenaNumbers arena_numbers_;
   PressureMemory pressure_;
+  bool unserved_ = false;          // somebody waits for host memory that is not to be had
+  bool spilling_ = false;          // something has to go to disk
   policy::Time arenas_retry_ = 0;  // after a failure: not before this
   Gauge gauge_;
   HostMemory host_;
@@ -121,7 +129,7 @@ class Broker final : private Host, private Audience {
   std::uint64_t ticks_ = 0;
   bool ticking_ = false;
   std::vector<Source> on_soon_;
-  Source tick_, decide_, on_requests_, on_arena_, on_gauge_, measure_, on_measured_;
+  Source tick_, decide_, on_requests_, on_arena_, on_spilled_, on_gauge_, measure_, on_measured_;
 };
 
 }  // namespace lull

@@ -45,14 +45,14 @@ Bytes at_most_evicted(const policy::State& state) {
 
 Bytes Broker::backing_held() const {
   Bytes held = 0;
-  reception_.for_each_process([&](const Client& client) { held += client.backing(); });
+  reception_.for_each_process([&](const Client& client) { held += client.backing() - client.lent.away_bytes(); });
   return held;
 }
 
 Bytes Broker::budget() const { return host_budget(config_, host_, backing_held()); }
 
 void Broker::set_admissions() {
-  const Bytes all = budget();
+  const Bytes all = budget() + spills_.room();
   for (auto& arbiter : arbiters_) {
     Bytes here = all;
     for (const auto& other : arbiters_)
@@ -77,6 +77,7 @@ Backed Broker::backed(const Client& client, std::span<const Bytes> lacking) cons
   b.id = client.who().id;
   b.uid = client.who().uid;
   b.backing = client.backing();
+  b.away = client.lent.away_bytes();
   for (const auto& card : client.cards()) {
     if (!card || !client.connected()) continue;
     const auto& arbiter = *arbiters_[*card];
@@ -99,7 +100,7 @@ std::vector<Claim> Broker::claims(Time now) {
   reception_.for_each_process([&](Client& client) {
     const auto b = backed(client, lacking);
     client.need = remember_need(client.need, b, now, config_.backing_linger);
-    all.push_back(claim_of(b, client.need, pressure_.level));
+    all.push_back(claim_of(b, client.need, unserved_ && spills_.on() ? Pressure::severe : pressure_.level));
     if (!client.connected() || !client.welcomed()) return;
     client.down().backing_limit(all.back().limit);
     client.down().flush();
@@ -109,15 +110,56 @@ std::vector<Claim> Broker::claims(Time now) {
 
 void Broker::plan_backing(Time now) {
   const auto all = claims(now);
-  if (arenas_.busy() || now < arenas_retry_) return;
   const Bytes most = budget(), ahead = budget_ahead(config_, host_, backing_held());
-  const auto growth = next_growth(all, {most, config_.host_memory_per_uid.value_or(most), ahead});
+  const ArenaLimits limits{most, config_.host_memory_per_uid.value_or(most), ahead};
+  spills_.tick(
+      spill_need(all, limits), [this](const Client& c) { return needs_memory(c); }, now);
+  if (arenas_.busy() || now < arenas_retry_) return;
+  const auto growth = next_growth(all, limits);
   const auto* client = growth ? reception_.find(growth->id) : nullptr;
   if (!client) return;
   std::optional<unsigned> node;
   for (const auto& card : client->cards())
     if (card && !node) node = arbiters_[*card]->card().node;
   arenas_.make({growth->id, growth->bytes, node, config_.reserved_pages});
+}
+
+// What has to go to disk: for those who cannot leave the card for want of a place, and when the machine itself is
+// short.
+Bytes Broker::spill_need(std::span<const Claim> all, const ArenaLimits& limits) {
+  const Bytes unserved = unserved_growth(all, limits), free = keep_free(config_, host_);
+  unserved_ = unserved > 0;
+  const bool severe = pressure_of(host_.available, free) == Pressure::severe;
+  const Bytes need = std::max(unserved, severe ? minus(free, host_.available) : 0);
+  spilling_ = need > 0;
+  return need;
+}
+
+// Its memory comes back now: what is on disk of it is needed. Before that, while it only waits for the
+// card, it is fetched ahead, but not while somebody lacks the very memory: two that change places could not do so.
+bool Broker::needs_memory(const Client& client) const {
+  for (const auto& card : client.cards()) {
+    if (!card) continue;
+    const auto& clients = arbiters_[*card]->state().clients;
+    const auto c = std::find_if(clients.begin(), clients.end(), [&](const auto& s) { return s.id == client.who().id; });
+    if (c == clients.end()) continue;
+    const bool comes = c->resident < c->needed && c->quota && *c->quota > c->resident;
+    if (comes || ((c->wants || c->waiting > 0 || c->interrupted) && !spilling_)) return true;
+  }
+  return false;
+}
+
+void Broker::on_spill(Client& client, const Spill& spill) {
+  spills_.on_step(client, spill, now_ns());
+  take_out_garbage();
+}
+
+void Broker::on_spilled() {
+  const Time now = now_ns();
+  if (!spills_.on_results(now)) return;
+  take_out_garbage();
+  ask_gauge();
+  plan_backing(now);
 }
 
 void Broker::on_arena() {
@@ -165,6 +207,7 @@ void Broker::free_later(std::vector<Garbage> garbage) {
 
 void Broker::take_out_garbage() {
   free_later(reception_.take_garbage());
+  free_later(spills_.take_garbage());
   if (auto closed = reception_.take_closed(); !closed.empty())
     chores_.add([kept = std::make_shared<std::vector<Fd>>(std::move(closed))] { kept->clear(); });
 }

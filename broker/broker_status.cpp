@@ -54,6 +54,23 @@ json json_of_client(const policy::Client& c, const Seat& seat, Time now) {
   return out;
 }
 
+json json_of(const Spills::Report& r) {
+  if (r.path.empty()) return nullptr;
+  return {{"path", r.path},
+          {"on", r.on},
+          {"error", r.error.empty() ? json(nullptr) : json(r.error)},
+          {"direct", r.direct},
+          {"capacity", r.capacity},
+          {"stored", r.stored},
+          {"away", r.away},
+          {"written_today", r.written_today},
+          {"daily_write_bytes", r.daily},
+          {"saves", r.saves},
+          {"fills", r.fills},
+          {"failures", r.failures},
+          {"lost", r.lost}};
+}
+
 json lease_of(const Arbiter& arbiter, Time now) {
   const auto table = arbiter.table();
   for (std::size_t i = 0; i < table.clients.size(); ++i) {
@@ -121,6 +138,7 @@ json Broker::status() const {
         {"available", host_.available},
         {"keep_free", keep_free(config_, host_)},
         {"pressure", name_of(pressure_.level)},
+        {"spill", json_of(spills_.report())},
         {"oom_scores_adjusted", oom_.adjusted_count()},
         {"oom_scores_error", oom_.error() ? nlohmann::json(std::strerror(oom_.error())) : nlohmann::json(nullptr)}}},
       {"requests", status_of_requests()},

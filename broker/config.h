@@ -36,10 +36,13 @@ struct ServiceConfig {
 };
 
 struct Config {
-  std::optional<policy::Bytes> host_memory;            // nothing: by the memory of the machine (host_memory.h)
-  std::optional<policy::Bytes> host_memory_keep_free;  // likewise
-  std::optional<policy::Bytes> host_memory_per_uid;    // nothing: all of host_memory
-  policy::Time backing_linger = 60 * policy::second;   // time without need after which host memory goes back
+  std::optional<policy::Bytes> host_memory;             // nothing: by the memory of the machine (host_memory.h)
+  std::optional<policy::Bytes> host_memory_keep_free;   // likewise
+  std::optional<policy::Bytes> host_memory_per_uid;     // nothing: all of host_memory
+  policy::Time backing_linger = 60 * policy::second;    // time without need after which host memory goes back
+  std::string spill_path;                               // directory for what host memory has no room for; "": none
+  policy::Bytes spill_bytes = 64ull << 30;              // there, at most
+  policy::Bytes spill_daily_write_bytes = 32ull << 30;  // there, of data that changes, in a day
   bool reserved_pages = false;  // of host memory: huge pages that are set aside, if there are any
   bool measure = true;          // cards, when they are idle
   std::uint64_t clients_per_uid = 64;

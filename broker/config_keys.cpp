@@ -29,6 +29,15 @@ constexpr Key<Config> top_keys[] = {
     {"backing_linger", FIELD(TimeField, backing_linger), 0, day, nullptr,
      "Host memory beyond what a program's GPU memory needs goes back after this long without need; under memory "
      "pressure at once."},
+    {"spill_path", FIELD(PathField, spill_path), 0, 0, "none",
+     "Directory on a local disk to which evicted data goes that host memory has no room for. It must belong to the "
+     "user "
+     "lulld runs as, and be writable for nobody else. Takes effect at the next start."},
+    {"spill_bytes", FIELD(BytesField, spill_bytes), 0, 64 * tib, nullptr, "How much may lie there."},
+    {"spill_daily_write_bytes", FIELD(BytesField, spill_daily_write_bytes), 0, 1024 * tib, nullptr,
+     "How much of what changes from one eviction to the next (training) may be written there on one day (UTC), because "
+     "disks wear; what stays the same (a service's weights) is written once and does not count. Needs `lulld "
+     "--state-dir`, where it is remembered."},
     {"huge_pages",
      [](Config& c) -> Field {
        return EitherField{&c.reserved_pages, "transparent", "reserved"};
@@ -219,6 +228,11 @@ struct Setter {
     *f.value = text;
     return text.empty() ? Problem("is empty") : std::nullopt;
   }
+  Problem operator()(PathField f) const {
+    *f.value = text;
+    if (text.starts_with('/')) return std::nullopt;
+    return "is no absolute path";
+  }
   Problem operator()(UuidField f) const {
     const auto value = parse_uuid(text);
     if (!value)
@@ -238,6 +252,7 @@ struct Shower {
   std::string operator()(MicrosecondsField f) const { return "\"" + show_time(*f.value * 1000ull) + "\""; }
   std::string operator()(CountField f) const { return fmt::format("{}", *f.value); }
   std::string operator()(EitherField f) const { return fmt::format("`\"{}\"`", *f.value ? f.if_true : f.if_false); }
+  std::string operator()(PathField) const { return absent; }
   std::string operator()(UuidField) const { return absent; }
   std::string operator()(ListField) const { return absent; }
   std::string operator()(TextField) const { return absent; }

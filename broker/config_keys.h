@@ -38,6 +38,9 @@ struct EitherField {
   const char* if_false;
   const char* if_true;
 };
+struct PathField {
+  std::string* value;
+};
 struct UuidField {
   Uuid* value;
 };
@@ -50,7 +53,7 @@ struct TextField {
   std::string* value;
 };
 using Field = std::variant<BytesField, SmallBytesField, OptionalBytesField, TimeField, OptionalTimeField,
-                           MicrosecondsField, CountField, EitherField, UuidField, ListField, TextField>;
+                           MicrosecondsField, CountField, EitherField, PathField, UuidField, ListField, TextField>;
 
 template <class Owner>
 struct Key {

@@ -1,5 +1,6 @@
 #include "broker/helper.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -16,10 +17,17 @@ extern char** environ;
 
 namespace lull {
 
-pid_t start_helper(const std::vector<std::string>& arguments, int fd, int as) {
+namespace {
+
+struct Descriptor {
+  int ours, theirs;
+};
+
+pid_t spawn(const std::vector<std::string>& arguments, std::span<const Descriptor> descriptors) {
   posix_spawn_file_actions_t actions;
   if (posix_spawn_file_actions_init(&actions) != 0) return 0;
-  (void)posix_spawn_file_actions_adddup2(&actions, fd, as);  // fails only for lack of memory; the helper reports it
+  for (const auto& d : descriptors)  // fails only for lack of memory; the helper reports it
+    (void)posix_spawn_file_actions_adddup2(&actions, d.ours, d.theirs);
   posix_spawnattr_t attributes;
   (void)posix_spawnattr_init(&attributes);
   sigset_t none;
@@ -36,6 +44,26 @@ pid_t start_helper(const std::vector<std::string>& arguments, int fd, int as) {
   return pid;
 }
 
+}  // namespace
+
+pid_t start_helper(const std::vector<std::string>& arguments, int fd, int as) {
+  const Descriptor descriptor{fd, as};
+  return spawn(arguments, {&descriptor, 1});
+}
+
+// Out of the way first: one of ours could have the number that another one is to get.
+pid_t start_helper(const std::vector<std::string>& arguments, std::span<const int> fds) {
+  constexpr int first = 3, beyond = 64;
+  std::vector<Fd> moved;
+  std::vector<Descriptor> descriptors;
+  for (const int fd : fds) {
+    moved.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, beyond));
+    if (!moved.back()) return 0;
+    descriptors.push_back({moved.back().get(), first + static_cast<int>(descriptors.size())});
+  }
+  return spawn(arguments, descriptors);
+}
+
 bool await_end(pid_t pid, policy::Time longest) {
   const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   const auto deadline = longest == policy::never ? longest : now_ns() + longest;
@@ -47,6 +75,14 @@ bool await_end(pid_t pid, policy::Time longest) {
       return true;
     if (deadline != policy::never && now_ns() >= deadline) return false;
   }
+}
+
+std::string one_line(std::string said) {
+  said.resize(std::min<std::size_t>(said.size(), 200));
+  std::replace_if(
+      said.begin(), said.end(), [](char c) { return c < ' ' || c > '~'; }, ' ');
+  while (!said.empty() && said.back() == ' ') said.pop_back();
+  return said;
 }
 
 bool reap_helper(pid_t pid) {

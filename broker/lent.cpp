@@ -19,7 +19,7 @@ void free_memory(const Garbage& garbage) {
 
 void Lent::add(Fd fd, Bytes bytes, std::uint64_t number) {
   bytes_ += bytes;
-  arenas_.push_back({std::move(fd), bytes, number, false});
+  arenas_.push_back({std::move(fd), bytes, number, false, {}});
 }
 
 void Lent::send(int socket) {
@@ -57,6 +57,7 @@ bool Lent::take_back(std::uint64_t number, Bytes bytes) {
   }
   bytes_ -= bytes;
   returned_.push_back({std::move(at->fd), bytes});
+  if (at->disk.file) returned_.push_back({std::move(at->disk.file), bytes});
   arenas_.erase(at);
   return true;
 }
@@ -72,13 +73,41 @@ std::vector<Garbage> Lent::take(P&& which) {
     }
     bytes_ -= arena.bytes;
     taken.push_back({std::move(arena.fd), arena.bytes});
+    if (arena.disk.file) taken.push_back({std::move(arena.disk.file), arena.bytes});
   }
   arenas_ = std::move(kept);
   return taken;
 }
 
-std::vector<Fd> Lent::let_go() {
+Bytes Lent::away_bytes() const {
+  Bytes sum = 0;
+  for (const auto& arena : arenas_) sum += arena.in_memory() ? 0 : arena.bytes;
+  return sum;
+}
+
+Bytes Lent::on_disk_bytes() const {
+  Bytes sum = 0;
+  for (const auto& arena : arenas_) sum += arena.disk.file ? arena.bytes : 0;
+  return sum;
+}
+
+Lent::Arena* Lent::find(std::uint64_t number) {
+  const auto at =
+      std::find_if(arenas_.begin(), arenas_.end(), [&](const Arena& a) { return a.number == number && a.sent; });
+  return at == arenas_.end() ? nullptr : &*at;
+}
+
+std::vector<Fd> Lent::forget_files() {
   std::vector<Fd> closed;
+  for (auto& arena : arenas_) {
+    if (arena.disk.file) closed.push_back(std::move(arena.disk.file));
+    arena.disk = {};
+  }
+  return closed;
+}
+
+std::vector<Fd> Lent::let_go() {
+  std::vector<Fd> closed = forget_files();
   for (auto& arena : std::exchange(arenas_, {})) closed.push_back(std::move(arena.fd));
   claimed_ += std::exchange(bytes_, 0);
   return closed;

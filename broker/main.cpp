@@ -13,6 +13,7 @@
 #include "broker/log.h"
 #include "broker/measure.h"
 #include "broker/scheduling.h"
+#include "broker/spill_copy.h"
 #include "broker/units.h"
 
 using namespace lull;
@@ -111,7 +112,8 @@ int run(const Options& options, const Config& config) {
 int main(int argc, char** argv) {
   Options options;
   std::vector<std::uint64_t> touch;
-  std::vector<std::string> measure;
+  std::vector<std::string> measure, fill;
+  std::vector<std::uint64_t> save;
   if (const char* named = std::getenv("STATE_DIRECTORY")) options.state_dir = named;  // by the service manager
   CLI::App app("lulld, the broker: shares an NVIDIA GPU between requests and training");
   app.add_option("--config", options.config,
@@ -124,12 +126,18 @@ int main(int argc, char** argv) {
   app.add_flag("--describe-config", options.describe_config, "print every key with its default and meaning, and end");
   app.add_option("--touch-arena", touch)->expected(2, 3)->group("");  // for its own child processes (arenas.h)
   app.add_option("--measure-card", measure)->expected(2)->group("");  // likewise (measure.h)
+  app.add_option("--spill-save", save)->expected(3)->group("");       // likewise (spill_copy.h)
+  app.add_option("--spill-fill", fill)->expected(3)->group("");
   app.set_version_flag("--version", "lulld " LULL_VERSION);
   CLI11_PARSE(app, argc, argv);
   if (touch.size() >= 2)
     return touch_arena(static_cast<int>(touch[0]), touch[1],
                        touch.size() == 3 ? std::optional(static_cast<unsigned>(touch[2])) : std::nullopt);
   if (measure.size() == 2) return measure_card(measure[0], std::atoi(measure[1].c_str()));
+  if (save.size() == 3) return spill_save({save[0], save[1] != 0, save[2]});
+  if (fill.size() == 3)
+    return spill_fill(std::strtoull(fill[0].c_str(), nullptr, 10),
+                      {std::strtoull(fill[1].c_str(), nullptr, 16), std::strtoull(fill[2].c_str(), nullptr, 16)});
   if (options.describe_config) return std::fputs(config_markdown().c_str(), stdout) < 0 ? 1 : 0;
   const auto config = read_config(options);
   if (const auto* problem = std::get_if<ConfigProblem>(&config)) return fail(problem->text);

@@ -38,15 +38,6 @@ std::optional<std::string> read_answer(int fd, policy::Time deadline) {
   return std::nullopt;
 }
 
-// The helper is a stranger, too: what it says goes into a log.
-std::string sentence(std::string text) {
-  text.resize(std::min<std::size_t>(text.size(), 200));
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, ' ');
-  while (!text.empty() && text.back() == ' ') text.pop_back();
-  return text;
-}
-
 std::string file_of(const std::string& directory, const std::string& uuid) {
   return directory + "/card-" + uuid + ".json";
 }
@@ -140,7 +131,7 @@ CardMeasurer::Answer CardMeasurer::ask(const std::string& uuid) {
   const bool well = reap_helper(pid);
   if (cancelled_) return {uuid, {}, "cancelled"};
   if (!text) return {uuid, {}, "no answer in time"};
-  if (!well) return {uuid, {}, text->empty() ? "the helper has failed" : sentence(*text)};
+  if (!well) return {uuid, {}, text->empty() ? "the helper has failed" : one_line(*text)};
   auto speed = parse_speed(nlohmann::json::parse(*text, nullptr, false));
   if (!speed) return {uuid, {}, "the helper's figures make no sense"};
   return {uuid, std::move(speed), ""};

@@ -33,6 +33,10 @@ void DownWriter::native_refused(unsigned slot, policy::Bytes bytes) { store(page
 void DownWriter::backing_limit(policy::Bytes bytes) {
   if (std::exchange(backing_limit_, bytes) != bytes) store(page_->backing_limit_plus_1, pack_limit(bytes));
 }
+void DownWriter::park(policy::Bytes bytes, policy::Bytes changing) {
+  if (std::exchange(park_changing_, changing) != changing) store(page_->park_changing_bytes, changing);
+  if (std::exchange(park_, bytes) != bytes) store(page_->park_bytes, bytes);
+}
 void DownWriter::restarting() { store(page_->restarting, 1u); }
 
 void DownWriter::flush() {

@@ -21,7 +21,8 @@ class DownWriter {
   void reason(unsigned slot, Reason);
   void native_room(unsigned slot, policy::Bytes);
   void native_refused(unsigned slot, policy::Bytes);
-  void backing_limit(policy::Bytes);  // of the client, not of a slot
+  void backing_limit(policy::Bytes);                 // of the client, not of a slot
+  void park(policy::Bytes, policy::Bytes changing);  // likewise
   void restarting();
   void flush();  // wakes the shim once, if anything was written since the last time
 
@@ -34,6 +35,7 @@ class DownWriter {
   DownPage* page_;
   std::uint32_t wake_ = 0;
   std::optional<policy::Bytes> backing_limit_;  // as written last
+  policy::Bytes park_ = 0, park_changing_ = 0;  // likewise
   bool dirty_ = false;
 };
 

@@ -117,6 +117,7 @@ void Reception::on_packet(Client& client) {
     if (!client.welcomed()) return drop(client, "attach before hello");
     if (const auto status = host_.on_attach(client, *attach); !status) drop(client, status.error().what);
   }
+  if (const auto* spill = std::get_if<Spill>(&*message)) return on_spill(client, *spill);
   if (const auto* returned = std::get_if<Returned>(&*message)) {
     if (!client.welcomed()) return drop(client, "return before hello");
     if (!client.lent.take_back(returned->number, returned->bytes)) return;  // nothing is gained by making it up
@@ -124,6 +125,11 @@ void Reception::on_packet(Client& client) {
     discard(client.lent.take_returned());
     host_.on_returned(client, *returned);
   }
+}
+
+void Reception::on_spill(Client& client, const Spill& spill) {
+  if (!client.welcomed()) return drop(client, "spill before hello");
+  host_.on_spill(client, spill);
 }
 
 void Reception::on_hello(Client& client, const Hello& hello) {
@@ -195,6 +201,7 @@ void Reception::lose(Client& client, const char* why) {
   const bool welcomed = client.welcomed();
   if (welcomed) host_.on_lost(client, why);
   discard(client.lent.take_unsent());
+  for (auto& file : client.lent.forget_files()) closed_.push_back(std::move(file));
   client.hang_up(now_ns());
   if (!welcomed) forget(client);
 }

@@ -23,6 +23,7 @@ class Host {
   virtual Status on_attach(Client&, const Attach&) = 0;    // an error drops the client
   virtual Status on_doorbell(Client&) = 0;                 // likewise
   virtual void on_returned(Client&, const Returned&) = 0;  // an arena has come back
+  virtual void on_spill(Client&, const Spill&) = 0;        // a step of an arena on its way to disk or back
   virtual void on_lost(Client&, const char* why) = 0;      // its pages are no longer read after this
   virtual void on_dead(Client&) = 0;                       // its process, and with it its memory, is gone
 };
@@ -59,6 +60,7 @@ class Reception {
   void admit(Fd socket, Class);
   void on_packet(Client&);
   void on_hello(Client&, const Hello&);
+  void on_spill(Client&, const Spill&);
   void on_ring(Client&);
   void on_pidfd(Client&);
   void refuse(Client&, const std::string& sentence, std::uint32_t retry_ms);

@@ -23,6 +23,13 @@ bool clean(Arena& m) { return m.bytes != 0 && m.bytes % (2u << 20) == 0; }
 
 bool clean(Returned& m) { return m.number != 0 && m.bytes != 0 && m.bytes % (2u << 20) == 0; }
 
+bool clean(Spill& m) {
+  const bool step = m.step <= static_cast<std::uint32_t>(SpillStep::resumed);
+  return step && m.number != 0 && m.bytes != 0 && m.bytes % (2u << 20) == 0 && m.changing <= m.bytes;
+}
+bool clean(Spilled& m) { return m.number != 0 && m.bytes != 0 && m.bytes % (2u << 20) == 0; }
+bool clean(Filled& m) { return m.number != 0; }
+
 // What a peer of an older minor version sends.
 template <class M>
 constexpr std::size_t least_bytes = sizeof(M);
@@ -52,6 +59,9 @@ std::optional<Message> parse_message(std::span<const std::byte> untrusted) {
     case MessageType::attach: return take<Attach>(untrusted);
     case MessageType::arena: return take<Arena>(untrusted);
     case MessageType::returned: return take<Returned>(untrusted);
+    case MessageType::spill: return take<Spill>(untrusted);
+    case MessageType::spilled: return take<Spilled>(untrusted);
+    case MessageType::filled: return take<Filled>(untrusted);
   }
   return Unknown{};
 }

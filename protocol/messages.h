@@ -26,7 +26,17 @@
 
 namespace lull {
 
-enum class MessageType : std::uint16_t { hello = 1, welcome = 2, refused = 3, attach = 4, arena = 5, returned = 6 };
+enum class MessageType : std::uint16_t {
+  hello = 1,
+  welcome = 2,
+  refused = 3,
+  attach = 4,
+  arena = 5,
+  returned = 6,
+  spill = 7,
+  spilled = 8,
+  filled = 9
+};
 
 struct Header {
   std::uint16_t type;
@@ -96,10 +106,42 @@ struct Returned {
   std::uint64_t bytes;   // as in Arena
 };
 
+enum class SpillStep : std::uint32_t { parked = 0, kept = 1, recalled = 2, resumed = 3 };
+
+struct Spill {
+  static constexpr auto type = MessageType::spill;
+  static constexpr std::size_t descriptors = 0;
+  Header header;
+  std::uint64_t number;    // as in Arena, never 0
+  std::uint64_t bytes;     // likewise
+  std::uint32_t step;      // SpillStep
+  std::uint32_t turn;      // which parking of this arena it is about; answers repeat it
+  std::uint64_t changing;  // parked: of its content, what was written anew at the last eviction
+};
+
+struct Spilled {
+  static constexpr auto type = MessageType::spilled;
+  static constexpr std::size_t descriptors = 1;
+  Header header;
+  std::uint64_t number, bytes;
+  std::uint64_t sum[2];  // of the content (protocol/checksum.h)
+  std::uint32_t turn, reserved;
+};
+
+struct Filled {
+  static constexpr auto type = MessageType::filled;
+  static constexpr std::size_t descriptors = 0;
+  Header header;
+  std::uint64_t number;
+  std::uint32_t lost;  // != 0: the file cannot be read, or is not what was written; it is tried again when recalled
+  std::uint32_t turn;
+};
+
 static_assert(sizeof(Header) == 8);
 static_assert(sizeof(Hello) == 120 && offsetof(Hello, tenant) == 24);
 static_assert(sizeof(Welcome) == 16 && sizeof(Refused) == 192);
 static_assert(sizeof(Attach) == 40 && sizeof(Arena) == 24 && sizeof(Returned) == 24);
+static_assert(sizeof(Spill) == 40 && sizeof(Spilled) == 48 && sizeof(Filled) == 24);
 static_assert(std::is_trivially_copyable_v<Hello> && std::is_trivially_copyable_v<Attach>);
 
 inline constexpr std::size_t max_message = 512;
@@ -113,7 +155,7 @@ M make_message() {
 }
 
 struct Unknown {};  // a type this side does not know: skip it
-using Message = std::variant<Unknown, Hello, Welcome, Refused, Attach, Arena, Returned>;
+using Message = std::variant<Unknown, Hello, Welcome, Refused, Attach, Arena, Returned, Spill, Spilled, Filled>;
 
 // Parses untrusted bytes. Nothing: malformed (too short for its type, wrong length, unterminated text): drop the peer.
 // Text fields are guaranteed to be terminated and printable ASCII afterwards (other bytes become '?').

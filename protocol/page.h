@@ -18,8 +18,9 @@ namespace lull {
 
 inline constexpr std::uint16_t protocol_major = 1;  // must be equal on both sides
 // The smaller one is spoken. Minor 1 brought backing_limit_plus_1 and piece_bytes (down page), unchanged_bytes (up
-// page), Arena::number and the message `returned`; minor 2 native_room_plus_1 and native_refused (down page) and
-// native_wanted (up page).
+// page), Arena::number and the message `returned`. Minor 2 brought native_room_plus_1 and native_refused (down page),
+// native_wanted (up page); park_bytes and park_changing_bytes (down page), the messages `spill`, `spilled` and `filled`,
+// and Overdue::spill_lost.
 inline constexpr std::uint16_t protocol_minor = 2;
 inline constexpr unsigned max_gpus = 16;         // records in a page; a client's slot numbers are its own choice
 inline constexpr std::size_t page_bytes = 4096;  // of each page
@@ -57,11 +58,17 @@ struct alignas(128) DownGpu {
 //            only after whatever a request waits for.
 //   broker   The limit is never below what the client has evicted. It falls to what the program has allocated + a chunk
 //            after a time without need, and further under memory pressure, at once (docs/memory.md).
+//
+// Arenas whose data is on no card for the time being can go to disk (messages.h, docs/memory.md): park_bytes is how
+// much evicted data the client should have out of its hands, in whole arenas; a wish as well. park_changing_bytes is
+// how much of that may be of a kind that is written anew with every eviction.
 struct alignas(4096) DownPage {
   Word32 wake;                // futex word (shared): raised after every change to this page, then all waiters are woken
   Word32 restarting;          // != 0: the broker has announced a restart; wait longer before going on without it
   Word backing_limit_plus_1;  // bytes of backing the client should come down to, see below; 0: no limit
-  std::uint64_t reserved[14];
+  Word park_bytes;            // evicted data that should be parked, in all; 0: none has to be
+  Word park_changing_bytes;   // of it, at most so much that was changed since the eviction before
+  std::uint64_t reserved[12];
   DownGpu gpu[max_gpus];
 };
 

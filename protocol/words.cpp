@@ -17,8 +17,8 @@ const char* name_in(const char* const (&names)[n], E value) {
 constexpr const char* class_names[] = {"training", "interactive", "inference"};
 constexpr const char* gate_names[] = {"unmanaged", "closed", "open"};
 constexpr const char* phase_names[] = {"running", "draining", "drained", "moving", "ready", "overdue"};
-constexpr const char* overdue_names[] = {"none",       "thread-inside", "stream-busy",     "capture-open",
-                                         "no-backing", "copy-failed",   "no-device-memory"};
+constexpr const char* overdue_names[] = {"none",       "thread-inside", "stream-busy",      "capture-open",
+                                         "no-backing", "copy-failed",   "no-device-memory", "spill-lost"};
 
 #define X(name, text) #name,
 constexpr const char* reason_names[] = {LULL_REASONS(X)};
@@ -57,7 +57,7 @@ std::optional<GateWord> parse_gate(std::uint64_t untrusted) {
 std::optional<PhaseWord> parse_phase(std::uint64_t untrusted) {
   const auto phase = untrusted >> 4 & 15, reason = untrusted & 15;
   if (phase > static_cast<std::uint64_t>(Phase::overdue)) return std::nullopt;
-  if (reason > static_cast<std::uint64_t>(Overdue::no_device_memory)) return std::nullopt;
+  if (reason > static_cast<std::uint64_t>(Overdue::spill_lost)) return std::nullopt;
   return PhaseWord{untrusted >> 8, static_cast<Phase>(phase), static_cast<Overdue>(reason)};
 }
 

@@ -42,6 +42,7 @@ enum class Overdue : std::uint8_t {
   no_backing,        // the broker has not given enough host memory to evict to
   copy_failed,       // the driver refused or failed a copy; the data stays where it is
   no_device_memory,  // restore: the card has no room yet, whatever the quota says
+  spill_lost,        // what is on disk cannot be read, or is not what was written (since minor 2)
 };
 
 struct PhaseWord {

@@ -2,27 +2,21 @@
 
 #include <sys/mman.h>
 
-#include "shim/extents.h"
+#include <utility>
+
+#include "shim/arena.h"
 #include "shim/ledger.h"
 #include "shim/lock.h"
 #include "shim/log.h"
 #include "shim/make.h"
+#include "shim/parking.h"
 #include "shim/process.h"
 #include "shim/real.h"
 
 namespace lull::backing {
 namespace {
 
-struct Arena {
-  std::byte* base;
-  std::uint64_t bytes, number;
-  void* reserved;   // addresses around it, too
-  bool registered;  // or refused
-  bool leaving;     // nothing is stored here any more
-  Extents places;   // by address; empty until it is registered
-  std::uint64_t used() const { return registered ? bytes - places.free_bytes() : 0; }
-  bool holds(const std::byte* place) const { return place >= base && place < base + bytes; }
-};
+using At = Arena::At;
 
 Mutex mutex;
 Vector<Arena*> arenas;
@@ -73,7 +67,8 @@ void choose_leaving(std::optional<std::uint64_t> limit) {
 Arena* take_empty() {
   const Locked locked(mutex);
   Arena* arena = emptiest(true);
-  if (!arena || arena->used() > 0 || !gone_ones.push({arena->number, arena->bytes})) return nullptr;
+  if (!arena || arena->used() > 0 || (arena->at != At::memory && arena->wanted)) return nullptr;
+  if (!gone_ones.push({arena->number, arena->bytes})) return nullptr;
   arenas.remove(arena);
   bytes_in_all -= arena->bytes;
   return arena;
@@ -81,12 +76,16 @@ Arena* take_empty() {
 
 void let_go(Arena* arena) {
   if (arena->registered) (void)real::cuMemHostUnregister(arena->base);  // if it was refused, so is this
+  parking::forget_file(*arena);
   (void)::munmap(arena->reserved, with_gaps(arena->bytes));
   arena->places.release();
   destroy(arena);
 }
 
 }  // namespace
+
+Mutex& arenas_mutex() { return mutex; }
+Vector<Arena*>& all_arenas(const Locked&) { return arenas; }
 
 bool add_arena(int fd, std::uint64_t bytes, std::uint64_t number) {
   Arena* arena = make<Arena>();
@@ -95,6 +94,7 @@ bool add_arena(int fd, std::uint64_t bytes, std::uint64_t number) {
   arena->base = aligned(arena->reserved);
   arena->bytes = bytes;
   arena->number = number;
+  arena->file = -1;
   const Locked locked(mutex);
   if (arena->reserved && arenas.push(arena)) {
     bytes_in_all += bytes;
@@ -112,7 +112,7 @@ void register_arenas() {
       const Locked locked(mutex);
       if (i >= arenas.size()) return;
       arena = arenas[i];
-      if (arena->registered) continue;
+      if (arena->registered || arena->at != At::memory) continue;
     }
     const CUresult result = real::cuMemHostRegister_v2(arena->base, arena->bytes, CU_MEMHOSTREGISTER_PORTABLE);
     if (result != CUDA_SUCCESS)
@@ -120,6 +120,7 @@ void register_arenas() {
                 static_cast<unsigned long long>(arena->bytes), result);
     const Locked locked(mutex);
     arena->registered = true;
+    if (std::exchange(arena->placed, true)) continue;
     (void)arena->places.add(reinterpret_cast<std::uint64_t>(arena->base), arena->bytes);  // without it: not used
   }
 }
@@ -127,7 +128,7 @@ void register_arenas() {
 std::byte* take(std::uint64_t bytes) {
   const Locked locked(mutex);
   for (Arena* arena : arenas) {
-    if (arena->leaving) continue;
+    if (arena->leaving || !arena->registered) continue;
     if (const auto place = arena->places.take(bytes, 4096)) return reinterpret_cast<std::byte*>(*place);
   }
   return nullptr;
@@ -147,7 +148,7 @@ std::uint64_t total_bytes() {
 bool unregistered() {
   const Locked locked(mutex);
   for (const Arena* arena : arenas)
-    if (!arena->registered) return true;
+    if (!arena->registered && arena->at == At::memory) return true;
   return false;
 }
 

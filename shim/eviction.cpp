@@ -35,15 +35,31 @@ bool better(const Locked& locked, const Chunk& a, const Chunk& b, std::uint64_t 
   return a_enough ? a.bytes < b.bytes : a.bytes > b.bytes;
 }
 
-// LULL_HASH=compare: the hash says unchanged, and every byte is looked at as well.
-bool really_unchanged(const Chunk& chunk) {
-  if (environment().hashing != Hashing::compare) return true;
+// Every byte of a chunk against its copy. It is read again for that; without memory for it, nothing is known.
+enum class Compared { same, different, unknown };
+
+Compared compare(const Chunk& chunk) {
   auto* now = static_cast<std::byte*>(std::malloc(chunk.bytes));
   const bool read = now && real::cuMemcpyDtoH_v2(now, chunk.base, chunk.bytes) == CUDA_SUCCESS;
   const bool same = read && std::memcmp(now, chunk.host, chunk.bytes) == 0;
   std::free(now);
-  if (read && !same) log::line("hash: memory at %llx has changed and its hash has not", chunk.base);
-  return same;
+  return !read ? Compared::unknown : same ? Compared::same : Compared::different;
+}
+
+// LULL_HASH=compare: the hash says unchanged, and every byte is looked at as well.
+bool really_unchanged(const Chunk& chunk) {
+  if (environment().hashing != Hashing::compare) return true;
+  const Compared compared = compare(chunk);
+  if (compared == Compared::different) log::line("hash: memory at %llx has changed and its hash has not", chunk.base);
+  return compared == Compared::same;
+}
+
+// Likewise: a copy that has arrived wrong is found while the chunk is still there.
+bool arrived_well(const Chunk& chunk) {
+  if (environment().hashing != Hashing::compare || chunk.region->managed) return true;
+  if (compare(chunk) != Compared::different) return true;
+  log::line("evict: the copy of memory at %llx is not what is there; made again", chunk.base);
+  return false;
 }
 
 // Its place serves others.
@@ -131,7 +147,7 @@ bool Eviction::examine_next() {
   if (hasher_ && !known && hasher_->begin(chunk->base, chunk->bytes, examined_.next_place()) == CUDA_SUCCESS) {
     examined_.push(chunk);
   } else {
-    chunk->hashed = false;
+    chunk->hashed = chunk->steady = false;
     waiting_.push(chunk);
   }
   return true;
@@ -153,6 +169,7 @@ void Eviction::judge(const Locked& locked, Chunk& chunk, const Digest& digest) {
   const bool had_copy = chunk.hashed;
   const bool unchanged =
       had_copy && chunk.hash == digest.hash && (chunk.copy == Copy::zeros || really_unchanged(chunk));
+  chunk.steady = unchanged || digest.zero;
   judged_ += had_copy, unchanged_ += unchanged;
   chunk.hash = digest.hash;
   if (digest.zero) becomes_zeros(chunk);
@@ -232,10 +249,12 @@ void Eviction::land_oldest_piece() {
 void Eviction::settle_oldest_move() {
   const Move move = moves_.take_oldest();
   Chunk& chunk = *move.chunk;
+  const bool well = !move.complete() || arrived_well(chunk);  // without the lock: it takes long
   const Locked locked(ledger::mutex());
   if (chunk.doomed) return ledger::drop(locked, chunk);
   if (move.read_mostly) managed::set_read_mostly(chunk);
-  if (!move.complete()) return stay(locked, chunk);
+  if (!well) failure_ = Overdue::copy_failed;
+  if (!well || !move.complete()) return stay(locked, chunk);
   chunk.copy = Copy::host;
   chunk.hashed = chunk.changed_in == round_;
   ledger::note_copied(locked, slot_, chunk.bytes, 0);

@@ -46,6 +46,7 @@ struct Chunk {
   bool doomed;  // freed by the program while the mover works on it; the mover drops it
   Copy copy;    // what there is of its content outside the device, as of the last eviction
   bool hashed;  // `hash` is that of the copy
+  bool steady;  // at its last eviction it was found to be what it was at the one before
   Hash hash;
   std::uint32_t changed_in;  // number of the eviction that found the copy out of date (residency)
   std::uint32_t came_in;     // number of the hold during which it came back

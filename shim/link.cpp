@@ -19,6 +19,7 @@
 #include "shim/environment.h"
 #include "shim/gate.h"
 #include "shim/log.h"
+#include "shim/parking.h"
 #include "shim/process.h"
 #include "shim/threads.h"
 #include "shim/uuid.h"
@@ -68,6 +69,12 @@ void drain_signals() {
   }
 }
 
+// Files that an earlier broker wrote, and those that are no longer needed.
+void read_files() {
+  parking::read_files();
+  for (int file; (file = parking::take_closed_file()) >= 0;) (void)::close(file);
+}
+
 // One connection to a broker, from hello to hang-up.
 class Session {
  public:
@@ -91,6 +98,8 @@ class Session {
     while (!gate::is_abandoned()) {
       attach_new();
       tell_gone();
+      tell_parked();
+      read_files();
       pollfd wait[] = {{socket_.get(), POLLIN, 0}, {signals, POLLIN, 0}};
       (void)::poll(wait, 2, static_cast<int>(recheck_ns / 1'000'000));
       if (wait[1].revents) {
@@ -120,6 +129,8 @@ class Session {
     if (!message) return false;
     if (const auto* welcome = std::get_if<Welcome>(&*message)) return accept(*welcome, *packet);
     if (const auto* arena = std::get_if<Arena>(&*message)) return accept(*arena, *packet);
+    if (const auto* spilled = std::get_if<Spilled>(&*message)) return accept(*spilled, *packet);
+    if (const auto* filled = std::get_if<Filled>(&*message)) return parking::on_filled(*filled), true;
     if (const auto* refused = std::get_if<Refused>(&*message)) {
       log::line("the broker refused this process: %s", refused->sentence);
       next_try_ms =
@@ -140,6 +151,7 @@ class Session {
     const int down = packet.fds[0].get(), up = packet.fds[1].get();
     if (!check_shared_memory(down, page_bytes) || !check_shared_memory(up, page_bytes)) return false;
     doorbell_ = std::move(packet.fds[2]);
+    parking::broker_came(*common_minor(welcome.major, welcome.minor));
     process::map_pages(down, up);
     log::line("managed as client %u", welcome.client);
     return true;
@@ -150,6 +162,14 @@ class Session {
     if (!check_shared_memory(packet.fds[0].get(), arena.bytes)) return false;
     if (!backing::add_arena(packet.fds[0].get(), arena.bytes, arena.number)) log::line("no room to map an arena");
     process::nudge_mover();  // to register it ahead of need
+    return true;
+  }
+
+  bool accept(const Spilled& spilled, Packet& packet) {
+    if (packet.fd_count < 1) return false;
+    int file = packet.fds[0].release();
+    parking::on_spilled(spilled, file);
+    if (file >= 0) (void)::close(file);
     return true;
   }
 
@@ -176,6 +196,13 @@ class Session {
       returned.bytes = gone->bytes;
       if (!send_message(socket_.get(), returned)) return;
       backing::told();
+    }
+  }
+
+  void tell_parked() {
+    while (const auto step = parking::next_step()) {
+      if (!send_message(socket_.get(), *step)) return;
+      parking::stepped(*step);
     }
   }
 
@@ -208,6 +235,7 @@ void* run(void*) {
         met_at.store(monotonic_ns());
         session.serve();
         met_at.store(0);
+        parking::broker_gone();
         restarting = process::down().restarting.load(std::memory_order_acquire) != 0;
         lost_at = monotonic_ns();
         log::line("the broker is gone; going on as it left us for a while");
@@ -220,6 +248,7 @@ void* run(void*) {
       lost_at = 0;
       log::line("no broker has come back: unmanaged");
     }
+    read_files();
     pause_ms(next_try_ms);
     next_try_ms = retry_ms;
   }

@@ -20,6 +20,7 @@
 #include "shim/log.h"
 #include "shim/mappings.h"
 #include "shim/native.h"
+#include "shim/parking.h"
 #include "shim/process.h"
 #include "shim/protection.h"
 #include "shim/residency.h"
@@ -146,7 +147,7 @@ void evict_whole(unsigned slot, std::uint64_t word) {
 void restore(unsigned slot, std::uint64_t word) {
   Progress& p = progress[slot];
   const bool managed = process::quota(slot).has_value();
-  if (!managed && (link::settling() || !room_for_all(slot))) return rest(p);
+  if (!managed && (!residency::all_at_hand(slot) || link::settling() || !room_for_all(slot))) return rest(p);
   say(slot, word, Phase::moving);
   const Overdue failure = residency::restore(slot);
   if (failure != Overdue::none) {
@@ -219,6 +220,25 @@ void shrink_backing() {
   if (context && current) backing::shrink(limit);
 }
 
+// For a restore everything has to be at hand; what nobody waits for may go to disk.
+bool wants_memory_back(unsigned slot) {
+  const auto sizes = ledger::sizes(slot);
+  const auto quota = process::quota(slot);
+  return sizes.resident < sizes.needed && (!quota || sizes.resident < *quota);
+}
+
+void park_backing() {
+  const std::uint64_t wanted = process::down().park_bytes.load(std::memory_order_acquire);
+  if (!parking::may_park(wanted)) return;
+  CUcontext context = nullptr;
+  for (unsigned slot = 0; slot < max_gpus; ++slot) {
+    if (wants_memory_back(slot)) return;
+    if (!context) context = process::working_context(slot);
+  }
+  const Current current(context);
+  if (context && current) parking::park(wanted, process::down().park_changing_bytes.load(std::memory_order_acquire));
+}
+
 void publish_activity(unsigned slot) { process::publish(process::up().gpu[slot].submissions, gate::submissions()); }
 
 void work() {
@@ -228,6 +248,7 @@ void work() {
     process::for_each_slot(prepare);
     process::for_each_slot(follow);
     shrink_backing();
+    park_backing();
     process::for_each_slot(ledger::count_native);
     process::for_each_slot(publish_activity);
     process::for_each_slot(room::look);

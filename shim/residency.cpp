@@ -2,6 +2,7 @@
 
 #include "shim/environment.h"
 #include "shim/eviction.h"
+#include "shim/parking.h"
 #include "shim/process.h"
 #include "shim/restoration.h"
 
@@ -54,6 +55,18 @@ Overdue restore(unsigned slot) {
 bool anything_absent(unsigned slot) {
   const auto sizes = ledger::sizes(slot);
   return sizes.resident < sizes.needed;
+}
+
+bool all_at_hand(unsigned slot) {
+  const Locked locked(ledger::mutex());
+  bool all = true;
+  for (const ledger::Chunk* chunk : ledger::chunks(locked, slot)) {
+    if (chunk->where != ledger::Where::absent || chunk->copy != ledger::Copy::host) continue;
+    if (parking::at_hand(chunk->host)) continue;
+    parking::recall(chunk->host);
+    all = false;
+  }
+  return all;
 }
 
 void forget_context(CUcontext context) {

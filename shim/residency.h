@@ -29,6 +29,7 @@ Overdue evict_all(unsigned slot);
 Overdue restore(unsigned slot);
 
 bool anything_absent(unsigned slot);
+bool all_at_hand(unsigned slot);         // false: some of what is absent is on disk, and is now asked for
 void forget_context(CUcontext context);  // its streams and events are gone with it
 
 }  // namespace lull::residency

@@ -2,6 +2,7 @@
 
 #include "shim/log.h"
 #include "shim/mover.h"
+#include "shim/parking.h"
 #include "shim/process.h"
 
 namespace lull::residency {
@@ -11,6 +12,8 @@ using ledger::Chunk;
 using ledger::Copy;
 using ledger::Where;
 
+bool content_at_hand(const Chunk& chunk) { return chunk.copy != Copy::host || parking::at_hand(chunk.host); }
+
 // Of neighbours, as many as one piece: the driver is asked once for all of them. What does not fit the quota is left.
 unsigned neighbours(Chunk* first, std::uint64_t room, std::uint64_t piece, Chunk** run) {
   unsigned count = 0;
@@ -19,7 +22,7 @@ unsigned neighbours(Chunk* first, std::uint64_t room, std::uint64_t piece, Chunk
     const bool next = count == 0 ? chunk == first : chunk->base == run[count - 1]->base + run[count - 1]->bytes;
     if (!next) continue;
     const bool fits = bytes + chunk->bytes <= room && (count == 0 || bytes + chunk->bytes <= piece);
-    if (chunk->where != Where::absent || !fits || count == vmm::longest_run) break;
+    if (chunk->where != Where::absent || !content_at_hand(*chunk) || !fits || count == vmm::longest_run) break;
     run[count++] = chunk;
     bytes += chunk->bytes;
   }
@@ -30,7 +33,7 @@ unsigned neighbours(Chunk* first, std::uint64_t room, std::uint64_t piece, Chunk
 
 // One scan of them all serves many calls.
 ledger::Chunk* Restoration::choose(const Locked& locked) {
-  const auto absent = [](const Chunk& c) { return c.where == Where::absent; };
+  const auto absent = [](const Chunk& c) { return c.where == Where::absent && content_at_hand(c); };
   return candidates_.next(locked, absent, absent, [](const Chunk& a, const Chunk& b) { return a.base < b.base; });
 }
 
@@ -52,7 +55,19 @@ Overdue Restoration::run() {
     }
   }
   process::kick_link();
+  if (failure_ == Overdue::none) recall_the_rest();
   return failure_;
+}
+
+// What is on disk comes when it has been read; until then there is nothing to do for it.
+void Restoration::recall_the_rest() {
+  const Locked locked(ledger::mutex());
+  if (unwanted(locked)) return;
+  for (const Chunk* chunk : ledger::chunks(locked, slot_)) {
+    if (chunk->where != Where::absent || content_at_hand(*chunk)) continue;
+    parking::recall(chunk->host);
+    if (parking::lost(chunk->host)) failure_ = parking::spoken() ? Overdue::spill_lost : Overdue::copy_failed;
+  }
 }
 
 bool Restoration::unwanted(const Locked& locked) const {

@@ -26,6 +26,7 @@ class Restoration {
   void arrive(Chunk&);
   void take_back(Chunk&);
   bool unwanted(const Locked&) const;
+  void recall_the_rest();
 
   unsigned slot_;
   Target quota_;

@@ -21,6 +21,7 @@ class Connection {
  public:
   // Complains and returns nothing's descriptor if there is no broker; `code` is then the exit status.
   static Connection open(const std::string& runtime_dir, int& code);
+  static Connection try_open(const std::string& runtime_dir, std::string& why_not);  // says nothing itself
   bool send(const std::string& line);
   bool receive(std::string& line);  // false: the broker has hung up
   explicit operator bool() const { return static_cast<bool>(socket_); }
@@ -51,6 +52,12 @@ struct Wake {
   std::string runtime_dir, whom, lasts = "30s";
 };
 int wake(const Wake&);
+
+struct Doctor {
+  std::string runtime_dir;
+  bool json = false;
+};
+int doctor(const Doctor&);
 
 struct Run {
   std::string runtime_dir, klass, tenant;

@@ -30,13 +30,13 @@ int complain(Exit code, const std::string& what) {
   return code;
 }
 
-Connection Connection::open(const std::string& runtime_dir, int& code) {
+Connection Connection::try_open(const std::string& runtime_dir, std::string& why_not) {
   Connection connection;
   const auto path = runtime_dir + "/control";
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) {
-    code = complain(usage, fmt::format("--runtime-dir {} is too long for a socket", runtime_dir));
+    why_not = fmt::format("--runtime-dir {} is too long for a socket", runtime_dir);
     return connection;
   }
   std::strcpy(address.sun_path, path.c_str());
@@ -46,8 +46,15 @@ Connection Connection::open(const std::string& runtime_dir, int& code) {
     return connection;
   }
   const int why = errno;
-  code =
-      complain(no_broker, fmt::format("cannot reach lulld at {}: {}; {}", path, std::strerror(why), what_to_do(why)));
+  why_not = fmt::format("cannot reach lulld at {}: {}; {}", path, std::strerror(why), what_to_do(why));
+  return connection;
+}
+
+Connection Connection::open(const std::string& runtime_dir, int& code) {
+  std::string why_not;
+  auto connection = try_open(runtime_dir, why_not);
+  const bool too_long = (runtime_dir + "/control").size() >= sizeof sockaddr_un{}.sun_path;
+  if (!connection) code = complain(too_long ? usage : no_broker, why_not);
   return connection;
 }
 

@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
   cli::Run run;
   cli::Why why;
   cli::Wake wake;
+  cli::Doctor doctor;
 
   CLI::App app("lull: runs programs under Lull and shows what it does");
   app.require_subcommand(1);
@@ -33,6 +34,10 @@ int main(int argc, char** argv) {
   call->add_option("service", wake.whom, "a tenant's name, or a process")->required();
   call->add_option("--for", wake.lasts, "how long to expect it")->capture_default_str();
 
+  auto* examine =
+      app.add_subcommand("doctor", "what is as it should be on this machine, and what to do about the rest");
+  examine->add_flag("--json", doctor.json, "as one JSON object");
+
   auto* start = app.add_subcommand("run", "run a program under Lull: lull run --class training -- python train.py");
   start->add_option("--class", run.klass, "training, interactive or inference");
   start->add_option("--tenant", run.tenant, "name shown to people; processes with the same name belong together");
@@ -49,10 +54,12 @@ int main(int argc, char** argv) {
   if (const auto absolute = std::filesystem::absolute(runtime_dir, unresolved); !unresolved)
     runtime_dir = absolute.lexically_normal().string();
   while (runtime_dir.size() > 1 && runtime_dir.back() == '/') runtime_dir.pop_back();
-  status.runtime_dir = events.runtime_dir = run.runtime_dir = why.runtime_dir = wake.runtime_dir = runtime_dir;
+  status.runtime_dir = events.runtime_dir = run.runtime_dir = why.runtime_dir = wake.runtime_dir = doctor.runtime_dir =
+      runtime_dir;
   if (*show) return cli::status(status);
   if (*tell) return cli::events(events);
   if (*call) return cli::wake(wake);
   if (*explain) return cli::why(why);
+  if (*examine) return cli::doctor(doctor);
   return cli::run(run);
 }

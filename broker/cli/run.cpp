@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "broker/cli/cli.h"
+#include "broker/cli/library.h"
 #include "protocol/messages.h"
 #include "protocol/socket.h"
 #include "protocol/words.h"
@@ -19,23 +20,6 @@ namespace lull::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-// LULL_LIBRARY, else beside this program in a build tree, else where it is installed.
-std::optional<std::string> find_library(std::string& tried) {
-  std::error_code ignored;
-  std::vector<std::string> places;
-  if (const char* chosen = std::getenv("LULL_LIBRARY"); chosen && *chosen) {
-    places = {fs::absolute(chosen, ignored).string()};
-  } else {
-    const auto self = fs::read_symlink("/proc/self/exe", ignored);
-    places = {(self.parent_path().parent_path() / "shim" / "liblull.so").string(), LULL_INSTALLED_LIBRARY};
-  }
-  for (const auto& place : places) {
-    if (::access(place.c_str(), R_OK) == 0) return place;
-    tried += (tried.empty() ? "" : " and ") + place;
-  }
-  return std::nullopt;
-}
 
 struct Place {
   std::string klass, socket;

@@ -1,0 +1,65 @@
+#include "broker/cli/doctor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace lull::cli {
+namespace {
+
+using Check = void (*)(const Patient&, Findings&);
+constexpr Check checks[] = {check_driver,        check_device_nodes, check_library, check_cgroups,
+                            check_locked_memory, check_broker,       check_sockets, check_early_wake,
+                            check_host_memory,   check_spill,        check_cards};
+
+const char* name_of(Health health) {
+  constexpr const char* names[] = {"ok", "warn", "fail"};
+  return names[static_cast<std::size_t>(health)];
+}
+
+Patient look_at(const std::string& runtime_dir) {
+  Patient patient{runtime_dir, nullptr, {}};
+  auto broker = Connection::try_open(runtime_dir, patient.no_answer);
+  if (!broker) return patient;
+  std::string line;
+  patient.no_answer = "lulld has hung up without an answer";
+  if (!broker.send("{\"cmd\":\"status\"}") || !broker.receive(line)) return patient;
+  auto status = json::parse(line, nullptr, false);
+  patient.no_answer = "lulld's answer makes no sense";
+  if (status.is_object()) patient.status = std::move(status);
+  return patient;
+}
+
+void print(const Findings& findings) {
+  for (const auto& f : findings) {
+    fmt::print("{:<4} {:<14} {}\n", name_of(f.health), f.name, f.text);
+    if (!f.to_do.empty()) fmt::print("     {:<14} -> {}\n", "", f.to_do);
+  }
+}
+
+json json_of(const Findings& findings, bool well) {
+  json list = json::array();
+  for (const auto& f : findings) {
+    json entry = {{"check", f.name}, {"health", name_of(f.health)}, {"text", f.text}, {"figures", f.figures}};
+    entry["to_do"] = f.to_do.empty() ? json(nullptr) : json(f.to_do);
+    list.push_back(std::move(entry));
+  }
+  return {{"schema", 1}, {"well", well}, {"findings", std::move(list)}};
+}
+
+}  // namespace
+
+int doctor(const Doctor& options) {
+  const Patient patient = look_at(options.runtime_dir);
+  Findings findings;
+  for (const Check check : checks) check(patient, findings);
+  const bool well =
+      std::none_of(findings.begin(), findings.end(), [](const Finding& f) { return f.health == Health::fail; });
+  if (options.json)
+    fmt::print("{}\n", json_of(findings, well).dump(-1, ' ', false, json::error_handler_t::replace));
+  else
+    print(findings);
+  return well ? ok : failure;
+}
+
+}  // namespace lull::cli
