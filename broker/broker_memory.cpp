@@ -100,7 +100,7 @@ std::vector<Claim> Broker::claims(Time now) {
   reception_.for_each_process([&](Client& client) {
     const auto b = backed(client, lacking);
     client.need = remember_need(client.need, b, now, config_.backing_linger);
-    all.push_back(claim_of(b, client.need, unserved_ && spills_.on() ? Pressure::severe : pressure_.level));
+    all.push_back(claim_of(b, client.need, unserved_ ? Pressure::severe : pressure_.level));
     if (!client.connected() || !client.welcomed()) return;
     client.down().backing_limit(all.back().limit);
     client.down().flush();
@@ -112,8 +112,9 @@ void Broker::plan_backing(Time now) {
   const auto all = claims(now);
   const Bytes most = budget(), ahead = budget_ahead(config_, host_, backing_held());
   const ArenaLimits limits{most, config_.host_memory_per_uid.value_or(most), ahead};
-  spills_.tick(
-      spill_need(all, limits), [this](const Client& c) { return needs_memory(c); }, now);
+  if (spills_.on())
+    spills_.tick(
+        spill_need(all, limits), [this](const Client& c) { return needs_memory(c); }, now);
   if (arenas_.busy() || now < arenas_retry_) return;
   const auto growth = next_growth(all, limits);
   const auto* client = growth ? reception_.find(growth->id) : nullptr;
@@ -140,9 +141,8 @@ Bytes Broker::spill_need(std::span<const Claim> all, const ArenaLimits& limits) 
 bool Broker::needs_memory(const Client& client) const {
   for (const auto& card : client.cards()) {
     if (!card) continue;
-    const auto& clients = arbiters_[*card]->state().clients;
-    const auto c = std::find_if(clients.begin(), clients.end(), [&](const auto& s) { return s.id == client.who().id; });
-    if (c == clients.end()) continue;
+    const auto* c = arbiters_[*card]->client(client.who().id);
+    if (!c) continue;
     const bool comes = c->resident < c->needed && c->quota && *c->quota > c->resident;
     if (comes || ((c->wants || c->waiting > 0 || c->interrupted) && !spilling_)) return true;
   }

@@ -27,8 +27,9 @@ class Client {
   void refuse(const char* sentence, std::uint32_t retry_ms);
   void hang_up(policy::Time now);  // the socket, the doorbell and our view of the pages go; the process may live on
 
-  Lent lent;         // host memory to evict to
-  BackingNeed need;  // of it
+  Lent lent;                    // host memory to evict to
+  BackingNeed need;             // of it
+  policy::Bytes park_wish = 0;  // as last asked for; who parks unasked is given its arena back
   void send_arenas() {
     if (connected()) lent.send(socket_.get());
   }

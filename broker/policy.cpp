@@ -77,7 +77,7 @@ Reason stuck_reason(Work& w, const Item& i) {
   if (&i == w.holder && stalled(w, i)) return Reason::restoring;
   const PhaseWord& phase = i.c.phase;
   const bool memory = phase.reason == Overdue::no_backing || phase.reason == Overdue::copy_failed ||
-                      phase.reason == Overdue::no_device_memory;
+                      phase.reason == Overdue::no_device_memory || phase.reason == Overdue::spill_lost;
   const bool present = phase.phase == Phase::overdue && phase.generation == i.c.gate.generation;
   return present && memory && w.passed(i.c.gate_since, says_stuck) ? Reason::overdue : Reason::none;
 }

@@ -17,9 +17,9 @@ using Stage = OnDisk::Stage;
 using Owed = OnDisk::Owed;
 using Kind = SpillJob::Kind;
 
-constexpr Time retry_after_failure = 5 * policy::second;
-constexpr Time clean_first = policy::second;  // for so long only what does not change is asked for
-constexpr unsigned most_tries = 3;            // to get an arena back, before the client is told that it is lost
+constexpr Time retry_after_failure = 5 * policy::second;  // or after there was no room for it
+constexpr Time clean_first = policy::second;              // for so long only what does not change is asked for
+constexpr unsigned most_tries = 3;  // to get an arena back, before the client is told that it is lost
 
 bool understands(const Client& client) { return client.hello().minor >= 2; }
 
@@ -85,8 +85,9 @@ void Spills::parked(Client& client, Arena& arena, const Spill& spill, Time now) 
   disk.turn = spill.turn;
   disk.changing = spill.changing;
   const Bytes left = budget_left(), changing = disk.file ? 0 : spill.changing;
+  if (client.park_wish == 0) return give_back(client, arena);
   if (now < not_before_ || changing > left || (!disk.file && !make_room(arena.bytes, arena))) {
-    not_before_ = std::max(not_before_, now + policy::second);
+    not_before_ = std::max(not_before_, now + retry_after_failure);
     return give_back(client, arena);
   }
   auto job = job_of(Kind::save, client, arena);
@@ -263,7 +264,8 @@ void Spills::plan(Bytes need, const std::vector<Client*>& idle, Time now) {
       parked += arena.bytes;
       parked_changing += arena.disk.changing;
     });
-    client.down().park(asked ? parked + need : 0, asked ? parked_changing + changing : 0);
+    client.park_wish = asked ? parked + need : 0;
+    client.down().park(client.park_wish, asked ? parked_changing + changing : 0);
     client.down().flush();
     settle_debts(client);
   });

@@ -132,6 +132,7 @@ TEST_CASE("an impossible value is named with what would do") {
   CHECK(bad("[gpu]\nmemory = \"1GiB\"").find("write [[gpu]]") != std::string::npos);
   CHECK(bad("[[gpu]]\nuuid = \"GPU-01234567-89ab-cdef-0123-456789abcdef\"\nmemory = \"1GiB\"").find("leaves nothing") !=
         std::string::npos);
+  CHECK(bad("spill_path = \"spill\"").find("no absolute path") != std::string::npos);
   CHECK(bad("gpu = 3").find("must be a section") != std::string::npos);
   CHECK(bad("[policy").rfind("lull.toml:1: ", 0) == 0);
 }

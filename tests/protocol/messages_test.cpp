@@ -71,6 +71,35 @@ TEST_CASE("what is returned has a number and a size") {
   CHECK_FALSE(reparse(returned));
 }
 
+TEST_CASE("a step of an arena to disk and back is one that there is, of an arena that can be") {
+  auto spill = make_message<Spill>();
+  spill.number = 77;
+  spill.bytes = 4u << 20;
+  spill.step = static_cast<std::uint32_t>(SpillStep::resumed);
+  spill.turn = 3;
+  spill.changing = 2u << 20;
+  CHECK(std::get<Spill>(*reparse(spill)).turn == 3);
+  const auto refused = [](Spill wrong, auto change) {
+    change(wrong);
+    return !reparse(wrong);
+  };
+  CHECK(refused(spill, [](Spill& s) { s.step = 4; }));
+  CHECK(refused(spill, [](Spill& s) { s.number = 0; }));
+  CHECK(refused(spill, [](Spill& s) { s.bytes = 4096; }));
+  CHECK(refused(spill, [](Spill& s) { s.changing = s.bytes + 1; }));
+  auto spilled = make_message<Spilled>();
+  CHECK_FALSE(reparse(spilled));
+  spilled.number = 77;
+  spilled.bytes = 2u << 20;
+  spilled.sum[1] = 5;
+  CHECK(std::get<Spilled>(*reparse(spilled)).sum[1] == 5);
+  auto filled = make_message<Filled>();
+  CHECK_FALSE(reparse(filled));
+  filled.number = 77;
+  filled.lost = 1;
+  CHECK(std::get<Filled>(*reparse(filled)).lost == 1);
+}
+
 TEST_CASE("an unknown type is skipped, not refused") {
   Header header{999, sizeof header, 0};
   const auto message = reparse(header);
@@ -104,7 +133,7 @@ TEST_CASE("random bytes never parse into unterminated text") {
     std::vector<std::byte> raw(random() % 256);
     for (auto& byte : raw) byte = static_cast<std::byte>(random());
     if (raw.size() >= sizeof(Header)) {
-      const Header header{static_cast<std::uint16_t>(random() % 8), static_cast<std::uint16_t>(raw.size()), 0};
+      const Header header{static_cast<std::uint16_t>(random() % 11), static_cast<std::uint16_t>(raw.size()), 0};
       std::memcpy(raw.data(), &header, sizeof header);
     }
     const auto message = parse_message(raw);
