@@ -11,11 +11,13 @@ constexpr Bytes mib = 1ull << 20, granule = 2 * mib;
 
 Bytes round_up(Bytes bytes, Bytes unit) { return (bytes + unit - 1) / unit * unit; }
 
+Bytes unit(const Backed& b) { return round_up(std::max(b.chunk, granule), granule); }
+Bytes least_piece(const Backed& b) { return std::max(unit(b), std::min(64 * mib, 16 * unit(b))); }
+
 // Pieces are whole chunks, between one and 1 GiB: registered with the driver in one go, soon usable, not too many.
 Bytes piece(const Backed& b, Bytes target) {
-  const Bytes unit = round_up(std::max(b.chunk, granule), granule);
-  const Bytes least = std::max(unit, std::min(64 * mib, 16 * unit));
-  return round_up(std::clamp(target - b.backing, least, std::max(least, 1024 * mib)), unit);
+  const Bytes least = least_piece(b);
+  return round_up(std::clamp(target - b.backing, least, std::max(least, 1024 * mib)), unit(b));
 }
 
 Bytes in_memory(const Backed& b) { return b.backing - std::min(b.away, b.backing); }
@@ -31,20 +33,21 @@ class Round {
     for (const auto& c : claims) held_ += in_memory(c.client);
   }
   Bytes held() const { return held_; }
-  // A piece for the first whom `target` gives more than it has.
+  // A piece for the first whom `target` gives more than it has; a smaller one, where there is no room for all of it.
   template <class F>
   std::optional<Growth> first(Bytes budget, F&& target) const {
     for (const auto& c : claims_) {
       const Bytes wanted = std::min(target(c), c.limit);
       if (c.client.needed == 0 || c.client.backing >= wanted) continue;
-      const Bytes bytes = piece(c.client, wanted);
-      if (held_ + bytes <= budget && of_user(c.client.uid) + bytes <= limits_.per_uid)
-        return Growth{c.client.id, bytes};
+      const Bytes room = std::min(left(budget, held_), left(limits_.per_uid, of_user(c.client.uid)));
+      const Bytes bytes = std::min(piece(c.client, wanted), room / unit(c.client) * unit(c.client));
+      if (bytes >= least_piece(c.client)) return Growth{c.client.id, bytes};
     }
     return std::nullopt;
   }
 
  private:
+  static Bytes left(Bytes of, Bytes taken) { return of - std::min(of, taken); }
   Bytes of_user(unsigned uid) const {
     Bytes sum = 0;
     for (const auto& c : claims_)
@@ -116,6 +119,8 @@ std::optional<Growth> next_growth(std::span<const Claim> claims, const ArenaLimi
 }
 
 Bytes unserved_growth(std::span<const Claim> claims, const ArenaLimits& limits) {
+  const Round now(claims, limits);
+  if (now.first(limits.budget, cannot_go_on) || now.first(limits.budget, may_have_to)) return 0;
   constexpr Bytes no_end = ~Bytes{0} / 2;
   const ArenaLimits none{no_end, no_end, no_end};
   const Round round(claims, none);
