@@ -19,8 +19,8 @@ namespace lull {
 inline constexpr std::uint16_t protocol_major = 1;  // must be equal on both sides
 // The smaller one is spoken. Minor 1 brought backing_limit_plus_1 and piece_bytes (down page), unchanged_bytes (up
 // page), Arena::number and the message `returned`. Minor 2 brought native_room_plus_1 and native_refused (down page),
-// native_wanted (up page); park_bytes and park_changing_bytes (down page), the messages `spill`, `spilled` and `filled`,
-// and Overdue::spill_lost.
+// native_wanted (up page); park_bytes and park_changing_bytes (down page), the messages `spill`, `spilled` and
+// `filled`, and Overdue::spill_lost.
 inline constexpr std::uint16_t protocol_minor = 2;
 inline constexpr unsigned max_gpus = 16;         // records in a page; a client's slot numbers are its own choice
 inline constexpr std::size_t page_bytes = 4096;  // of each page
