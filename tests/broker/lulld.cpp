@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -29,6 +30,7 @@ int spawn(const std::vector<std::string>& argv, const std::string& output, const
   const int pid = ::fork();
   REQUIRE(pid >= 0);
   if (pid != 0) return pid;
+  (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);  // also when a failed check ends this program at once
   for (const auto& e : env) (void)::putenv(const_cast<char*>(e.c_str()));
   const int file = ::open(output.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   (void)::dup2(file, 1);
