@@ -5,6 +5,7 @@
 #include "shim/flight.h"
 #include "shim/gate.h"
 #include "shim/handlers.h"
+#include "shim/lock.h"
 #include "shim/managed.h"
 #include "shim/mover.h"
 #include "shim/process.h"
@@ -13,6 +14,10 @@
 
 namespace lull::context {
 namespace {
+
+// Who releases the last reference of a primary context has its memory forgotten. Nobody may retain it in between: the
+// next one can have the same handle.
+Mutex primaries;
 
 CUresult noted(CUresult result, CUcontext* context) {
   if (result == CUDA_SUCCESS && context && *context && process::activate()) process::note_context(*context);
@@ -30,11 +35,11 @@ CUresult made(Make make, CUcontext* context, CUdevice device) {
   return noted(result, context);
 }
 
+// Under the lock, which keeps signals out: a reference too many would stay.
 CUcontext primary_of(CUdevice device) {
   CUcontext context = nullptr;
   unsigned flags = 0;
   int alive = 0;
-  const SignalsBlocked together;  // or a reference too many would stay
   if (real::cuDevicePrimaryCtxGetState(device, &flags, &alive) != CUDA_SUCCESS || !alive) return nullptr;
   if (real::cuDevicePrimaryCtxRetain(&context, device) != CUDA_SUCCESS) return nullptr;
   (void)real::cuDevicePrimaryCtxRelease_v2(device);  // only its handle was wanted
@@ -83,12 +88,19 @@ CUresult destroy(CUcontext context) {
 }
 
 CUresult primary_retain(CUcontext* context, CUdevice device) {
-  return made([&] { return real::cuDevicePrimaryCtxRetain(context, device); }, context, device);
+  if (!gate::active_now())
+    return made([&] { return real::cuDevicePrimaryCtxRetain(context, device); }, context, device);
+  const auto make = [&] {
+    const Locked locked(primaries);
+    return real::cuDevicePrimaryCtxRetain(context, device);
+  };
+  return made(make, context, device);
 }
 
 CUresult primary_release(CUdevice device) {
   if (!gate::active_now()) return real::cuDevicePrimaryCtxRelease_v2(device);
   const mover::Rest rest;
+  const Locked locked(primaries);
   const CUcontext context = primary_of(device);
   flight::forget_context(context);
   const CUresult result = real::cuDevicePrimaryCtxRelease_v2(device);
@@ -99,6 +111,7 @@ CUresult primary_release(CUdevice device) {
 CUresult primary_reset(CUdevice device) {
   if (!gate::active_now()) return real::cuDevicePrimaryCtxReset_v2(device);
   const mover::Rest rest;
+  const Locked locked(primaries);
   const CUcontext context = primary_of(device);
   flight::forget_context(context);
   const CUresult result = real::cuDevicePrimaryCtxReset_v2(device);

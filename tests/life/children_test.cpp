@@ -54,10 +54,16 @@ TEST_CASE("a program that becomes another by exec is that one to the next broker
   demand(broker->reaches(Phase::drained), "it is paused");
   program.release();
   demand(program.line() == "ready" && comes_true([&] { return next.attached(); }), "what it became is managed anew");
-  demand(next.up().needed.load() == 8 * mib, "with the memory it has made");
+  demand(comes_true([&] { return next.up().needed.load() == 8 * mib; }), "with the memory it has made");
   demand(comes_true([&] { return broker->hung_up(); }), "the first broker hears of the end");
   program.release();
   demand(program.wait(10) == 0, "it ends well");
+}
+
+TEST_CASE("threads that retain and release the primary context by turns keep what they have allocated in it") {
+  OtherBroker broker;
+  Program program(role("primary-by-turns"), Preload::yes);
+  demand(program.wait(60) == 0, "no thread finds its memory gone");
 }
 
 TEST_CASE("a program started by a paused one, as multiprocessing does, is managed apart and does not wait") {

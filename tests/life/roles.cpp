@@ -81,6 +81,27 @@ int start_another() {
   return 0;
 }
 
+// Now and then each thread's reference is the last one, and the next one's context is a new one of the same name.
+int primary_by_turns() {
+  OK(cuInit(0));
+  std::atomic<bool> right{true};
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < 2; ++i)
+    threads.emplace_back([&right] {
+      for (unsigned turn = 0; turn < 1200 && right; ++turn) {
+        CUcontext primary = nullptr;
+        CUdeviceptr at = 0;
+        const bool began = cuDevicePrimaryCtxRetain(&primary, 0) == CUDA_SUCCESS &&
+                           cuCtxSetCurrent(primary) == CUDA_SUCCESS && cuMemAlloc_v2(&at, 4096) == CUDA_SUCCESS;
+        const bool used = began && cuMemsetD8_v2(at, 3, 4096) == CUDA_SUCCESS && cuMemFree_v2(at) == CUDA_SUCCESS;
+        const bool ended = cuCtxSetCurrent(nullptr) == CUDA_SUCCESS && cuDevicePrimaryCtxRelease_v2(0) == CUDA_SUCCESS;
+        if (!used || !ended) right = false;
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  return right ? 0 : 1;
+}
+
 }  // namespace
 
 int run_role(std::string_view name) {
@@ -88,6 +109,7 @@ int run_role(std::string_view name) {
   if (name == "close-everything") return close_everything();
   if (name == "become-another") return become_another();
   if (name == "start-another") return start_another();
+  if (name == "primary-by-turns") return primary_by_turns();
   return run_ending(name);
 }
 
