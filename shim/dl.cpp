@@ -61,7 +61,7 @@ struct Route {
   void* next;
 };
 
-// What the dlopen stub does: jump to `next` with `mode`.
+// What the code for dlopen in dl.S does: jump to `next` with `mode`.
 struct OpenRoute {
   long mode;
   void* next;

@@ -1,6 +1,6 @@
 // shim/real.h: the driver's own functions, callable as real::cuLaunchKernel(...).
 //
-// One word per row of hooks.def holds the driver's address. It starts at a stub that resolves the row at its first call
+// One word per row of hooks.def holds the driver's address. It starts at code that resolves the row at its first call
 // (exports.S), because other libraries' constructors reach the driver before ours could run. A function the driver does
 // not have answers CUDA_ERROR_NOT_FOUND: a state, never a crash. Handlers call real::, never ::cuX, which is our own
 // export.
@@ -23,7 +23,7 @@ class Function<CUresult(Args...)> {
  public:
   using Signature = CUresult(Args...);
   CUresult operator()(Args... args) const { return address()(args...); }
-  Signature* address() const { return address_.load(std::memory_order_acquire); }  // may still be the resolving stub
+  Signature* address() const { return address_.load(std::memory_order_acquire); }  // may still be the resolving code
 
  private:
   std::atomic<Signature*> address_;  // stored with release by driver_address() (driver.cpp)

@@ -237,7 +237,10 @@ double idle_cpu_percent(unsigned clients, unsigned seconds) {
   const Lulld lulld(quick);
   Crowd crowd(lulld);
   crowd.grow_to(clients);
-  ::sleep(2);  // what comes after a welcome is over
+  REQUIRE(eventually([&] {  // what comes after a welcome is over
+    const auto all = lulld.gpu()["clients"];
+    return std::none_of(all.begin(), all.end(), [](const auto& c) { return c["loading"] == true; });
+  }));
   const std::uint64_t ran = processor_ns(lulld.pid()), began = now_ns();
   ::sleep(seconds);
   return 100.0 * static_cast<double>(processor_ns(lulld.pid()) - ran) / static_cast<double>(now_ns() - began);
