@@ -10,7 +10,8 @@
 //       └────────────┴──────────┘               │                     overdue      (quota       ready
 //        broker lets go of the client           └──────gate open────────┴───────── changed) ───────┘
 //
-// Any phase may follow any other when the gate's generation changes; `overdue` carries its reason and is retried.
+// Any phase may follow any other when the gate's generation changes; `overdue` carries its reason and is retried, and
+// so does `moving` while it is a retry.
 #pragma once
 #include <cstdint>
 #include <optional>

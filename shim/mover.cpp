@@ -49,6 +49,7 @@ struct Progress {
   std::uint64_t retry_ns = 0;                                // not before, unless the broker says something new
   std::uint64_t gate_word = 0, quota_word = 0, backing = 0;  // as of the last look
   std::uint64_t phase = 0;                                   // last published
+  Overdue failure = Overdue::none;                           // of the last move; told also while it is tried again
   std::uint64_t idle_left = 0;                               // what stayed of idle native memory at the last trim
   unsigned random = 1;
 };
@@ -104,6 +105,7 @@ bool drained(unsigned slot, std::uint64_t word) {
 
 // A context may have gone by a route that nobody watches; the next attempt then takes another one.
 void failed(unsigned slot, std::uint64_t word, Overdue failure) {
+  progress[slot].failure = failure;
   say(slot, word, Phase::overdue, failure);
   const CUcontext context = failure == Overdue::copy_failed ? process::working_context(slot) : nullptr;
   if (context && process::gone(context)) context::forget(context);
@@ -114,11 +116,11 @@ void evict(unsigned slot, std::uint64_t word) {
   // passed it closed, is nobody inside.
   ledger::set_moving(true);
   if (still(slot, word) && progress[slot].late == gate::late_passes()) {
-    say(slot, word, Phase::moving);
+    say(slot, word, Phase::moving, progress[slot].failure);
     room::evicted(slot);
     const Overdue failure = residency::evict(slot);
     if (failure == Overdue::none)
-      say(slot, word, Phase::drained);
+      progress[slot].failure = failure, say(slot, word, Phase::drained);
     else
       failed(slot, word, failure), rest(progress[slot]);
   }
@@ -148,7 +150,7 @@ void restore(unsigned slot, std::uint64_t word) {
   Progress& p = progress[slot];
   const bool managed = process::quota(slot).has_value();
   if (!managed && (!residency::all_at_hand(slot) || link::settling() || !room_for_all(slot))) return rest(p);
-  say(slot, word, Phase::moving);
+  say(slot, word, Phase::moving, p.failure);
   const Overdue failure = residency::restore(slot);
   if (failure != Overdue::none) {
     failed(slot, word, failure);
@@ -156,6 +158,8 @@ void restore(unsigned slot, std::uint64_t word) {
     if (!managed) evict_whole(slot, word);
     return managed && failure == Overdue::no_device_memory ? rest_briefly(p) : rest(p);
   }
+  // What was lost may be on its way from the disk again.
+  if (p.failure != Overdue::none && residency::all_at_hand(slot)) p.failure = Overdue::none;
   room::restored(slot);
   if (!residency::anything_absent(slot)) say(slot, word, gate::closed(word) ? Phase::ready : Phase::running);
 }

@@ -29,7 +29,7 @@ void say_wait(const json& c, const json& lease) {
     fmt::print("  waits     a submission has met its closed gate {} ago\n", time(number(c, "wants_ns")));
   if (const auto waiting = number(c, "waiting")) fmt::print("  requests  {} in flight\n", waiting);
   if (c.value("interrupted", false)) fmt::print("  signal    one has come in behind its gate\n");
-  if (text(c, "phase") == "overdue") fmt::print("  overdue   {}\n", text(c, "overdue"));
+  if (text(c, "overdue") != "none") fmt::print("  overdue   {}\n", text(c, "overdue"));  // also while it is tried again
   if (lease.empty())
     fmt::print("  the card  is nobody's\n");
   else if (number(lease, "pid") == number(c, "pid"))
