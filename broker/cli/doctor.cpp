@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
+
+#include "broker/cli/commands.h"
 
 namespace lull::cli {
 namespace {
@@ -47,19 +50,26 @@ json json_of(const Findings& findings, bool well) {
   return {{"schema", 1}, {"well", well}, {"findings", std::move(list)}};
 }
 
-}  // namespace
-
-int doctor(const Doctor& options) {
-  const Patient patient = look_at(options.runtime_dir);
+int doctor(const Context& context, bool as_json) {
+  const Patient patient = look_at(context.runtime_dir);
   Findings findings;
   for (const Check check : checks) check(patient, findings);
   const bool well =
       std::none_of(findings.begin(), findings.end(), [](const Finding& f) { return f.health == Health::fail; });
-  if (options.json)
-    fmt::print("{}\n", json_of(findings, well).dump(-1, ' ', false, json::error_handler_t::replace));
+  if (as_json)
+    fmt::print("{}\n", one_line(json_of(findings, well)));
   else
     print(findings);
   return well ? ok : failure;
+}
+
+}  // namespace
+
+Action set_up_doctor(Arguments& arguments, const Context& context) {
+  auto as_json = std::make_shared<bool>(false);
+  arguments.flag("--json", *as_json, "as one JSON object");
+  arguments.about("It changes nothing. Exits with 1 if a check fails; a warning is no failure.");
+  return [as_json, &context] { return doctor(context, *as_json); };
 }
 
 }  // namespace lull::cli

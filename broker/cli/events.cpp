@@ -2,9 +2,11 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <memory>
 #include <nlohmann/json.hpp>
 
-#include "broker/cli/cli.h"
+#include "broker/cli/arguments.h"
+#include "broker/cli/commands.h"
 
 namespace lull::cli {
 namespace {
@@ -51,11 +53,13 @@ std::string shown(const std::string& line) {
   }
 }
 
-}  // namespace
+struct Options {
+  bool json = false, follow = false;
+};
 
-int events(const Events& options) {
+int events(const Context& context, const Options& options) {
   int code = ok;
-  auto broker = Connection::open(options.runtime_dir, code);
+  auto broker = Connection::open(context.runtime_dir, code);
   if (!broker) return code;
   if (!broker.send(options.follow ? "{\"cmd\":\"events\",\"follow\":true}" : "{\"cmd\":\"events\"}"))
     return complain(failure, "lulld has hung up");
@@ -64,6 +68,15 @@ int events(const Events& options) {
       return failure;  // nobody reads any more
   }
   return options.follow ? complain(no_broker, "lulld has ended") : ok;
+}
+
+}  // namespace
+
+Action set_up_events(Arguments& arguments, const Context& context) {
+  auto options = std::make_shared<Options>();
+  arguments.flag("--json", options->json, "as JSON, one object a line");
+  arguments.flag("--follow", options->follow, "go on with what happens from now on");
+  return [options, &context] { return events(context, *options); };
 }
 
 }  // namespace lull::cli

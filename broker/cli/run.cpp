@@ -8,9 +8,11 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <optional>
 
-#include "broker/cli/cli.h"
+#include "broker/cli/arguments.h"
+#include "broker/cli/commands.h"
 #include "broker/cli/library.h"
 #include "protocol/messages.h"
 #include "protocol/socket.h"
@@ -21,16 +23,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
+struct Options {
+  std::string klass, tenant;
+  std::vector<std::string> command;
+};
+
 struct Place {
   std::string klass, socket;
 };
 
 // In a container one class is mounted where the host has the directory of all; the mount decides.
-Place find_place(const Run& options) {
-  std::ifstream file(options.runtime_dir + "/class");
+Place find_place(const std::string& runtime_dir, const Options& options) {
+  std::ifstream file(runtime_dir + "/class");
   std::string mounted;
-  if (file >> mounted && parse_class(mounted.c_str())) return {mounted, options.runtime_dir + "/broker"};
-  return {options.klass, options.runtime_dir + "/" + options.klass + "/socket/broker"};
+  if (file >> mounted && parse_class(mounted.c_str())) return {mounted, runtime_dir + "/broker"};
+  return {options.klass, runtime_dir + "/" + options.klass + "/socket/broker"};
 }
 
 int no_way(const Place& place, int code) {
@@ -59,7 +66,7 @@ void preload(const std::string& library) {
   (void)::setenv("LD_PRELOAD", all.c_str(), 1);  // fails only without memory, and then so does exec
 }
 
-int check(const Run& options, const Place& place) {
+int check(const Options& options, const Place& place) {
   if (place.klass.empty()) return complain(usage, "which class? --class training, interactive or inference");
   if (!parse_class(place.klass.c_str()))
     return complain(usage, fmt::format("no class \"{}\": there are training, interactive and inference", place.klass));
@@ -71,14 +78,13 @@ int check(const Run& options, const Place& place) {
   return ok;
 }
 
-}  // namespace
-
-int run(const Run& options) {
-  const auto place = find_place(options);
+// Returns only when it fails.
+int run(const Context& context, const Options& options) {
+  const auto place = find_place(context.runtime_dir, options);
   if (const int code = check(options, place); code != ok) return code;
   if (!options.klass.empty() && options.klass != place.klass)
     fmt::print(stderr, "lull: class {} is mounted at {}; --class {} is not reachable here\n", place.klass,
-               options.runtime_dir, options.klass);
+               context.runtime_dir, options.klass);
   std::string tried;
   const auto library = find_library(tried);
   if (!library) return complain(failure, fmt::format("liblull.so is not at {}; name it with LULL_LIBRARY", tried));
@@ -91,7 +97,7 @@ int run(const Run& options) {
   if (const auto reached = connect_to(place.socket.c_str()); !reached) return no_way(place, reached.error().code);
   preload(*library);
   (void)::setenv("LULL_CLASS", place.klass.c_str(), 1);
-  (void)::setenv("LULL_RUNTIME_DIR", options.runtime_dir.c_str(), 1);
+  (void)::setenv("LULL_RUNTIME_DIR", context.runtime_dir.c_str(), 1);
   if (!options.tenant.empty()) (void)::setenv("LULL_TENANT", options.tenant.c_str(), 1);
   std::vector<char*> arguments;
   for (const auto& argument : options.command) arguments.push_back(const_cast<char*>(argument.c_str()));
@@ -100,6 +106,20 @@ int run(const Run& options) {
   const int why = errno;
   return complain(why == ENOENT ? not_found : cannot_execute,
                   fmt::format("cannot run {}: {}", options.command.front(), std::strerror(why)));
+}
+
+}  // namespace
+
+Action set_up_run(Arguments& arguments, const Context& context) {
+  auto options = std::make_shared<Options>();
+  arguments.option("--class", Takes::klass, options->klass, "training, interactive or inference");
+  arguments.option("--tenant", Takes::text, options->tenant,
+                   "name shown to people; processes with the same name belong together");
+  arguments.command("command", options->command, "the program and its arguments, after --", true);
+  arguments.about(
+      "lull run becomes the program: same process, same terminal, so its exit code, its signals and its output are the "
+      "program's own. An LD_PRELOAD that is there already stays, behind Lull's library.");
+  return [options, &context] { return run(context, *options); };
 }
 
 }  // namespace lull::cli

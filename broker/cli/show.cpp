@@ -37,15 +37,13 @@ std::string time(std::uint64_t ns) {
                         : fmt::format("{}h{:02}min", seconds / 3600, seconds / 60 % 60);
 }
 
-bool ask(const std::string& runtime_dir, const std::string& command, std::string& line, int& code) {
-  return ask_with(runtime_dir, json{{"cmd", command}}.dump(), line, code);
-}
+std::string one_line(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
-bool ask_with(const std::string& runtime_dir, const std::string& request, std::string& line, int& code) {
+bool ask(const std::string& runtime_dir, const json& request, std::string& line, int& code) {
   auto broker = Connection::open(runtime_dir, code);
   if (!broker) return false;
-  if (broker.send(request) && broker.receive(line)) return true;
-  code = complain(failure, "lulld has hung up");
+  if (broker.send(one_line(request)) && broker.receive(line)) return true;
+  code = complain(failure, "lulld has hung up without an answer; `lull doctor` looks at it");
   return false;
 }
 
@@ -53,6 +51,20 @@ json object_in(const std::string& line, int& code) {
   auto answer = json::parse(line, nullptr, false);
   if (answer.is_object()) return answer;
   code = complain(failure, "lulld's answer is no JSON object; is it of another version?");
+  return nullptr;
+}
+
+json answer_to(const std::string& runtime_dir, const json& request, int& code) {
+  std::string line;
+  if (!ask(runtime_dir, request, line, code)) return nullptr;
+  auto answer = object_in(line, code);
+  if (answer.is_null() || !answer.contains("error")) return answer;
+  const auto error = text(answer, "error");
+  const bool unknown = error.starts_with("unknown cmd");
+  code = complain(failure, unknown ? fmt::format("this lulld does not know \"{}\": it is older than this lull. Restart "
+                                                 "it (sudo systemctl restart lulld)",
+                                                 text(request, "cmd"))
+                                   : error);
   return nullptr;
 }
 

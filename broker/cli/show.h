@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "broker/cli/arguments.h"
 #include "broker/cli/cli.h"
 
 namespace lull::cli {
@@ -17,9 +18,12 @@ const json& part(const json& object, const char* key);  // empty if there is no 
 std::string bytes(std::uint64_t n);                     // "19.5GiB"; 0: "-"
 std::string time(std::uint64_t ns);                     // "12s"; 0: "-"
 
+std::string one_line(const json&);  // never throws, whatever bytes names hold
+
 // One question, one line. False: it has complained, and `code` is the exit status.
-bool ask_with(const std::string& runtime_dir, const std::string& request, std::string& line, int& code);
-bool ask(const std::string& runtime_dir, const std::string& command, std::string& line, int& code);
+bool ask(const std::string& runtime_dir, const json& request, std::string& line, int& code);
 json object_in(const std::string& line, int& code);  // null: it has complained
+// Both, for requests that can be refused: the broker's error is complained about, too.
+json answer_to(const std::string& runtime_dir, const json& request, int& code);
 
 }  // namespace lull::cli

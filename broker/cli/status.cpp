@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
 
+#include "broker/cli/commands.h"
 #include "broker/cli/show.h"
 
 namespace lull::cli {
@@ -72,13 +74,11 @@ void print(const json& s) {
   for (const auto& gpu : part(s, "gpus")) print_gpu(gpu);
 }
 
-}  // namespace
-
-int status(const Status& options) {
+int status(const Context& context, bool as_json) {
   int code = ok;
   std::string line;
-  if (!ask(options.runtime_dir, "status", line, code)) return code;
-  if (options.json) {
+  if (!ask(context.runtime_dir, {{"cmd", "status"}}, line, code)) return code;
+  if (as_json) {
     fmt::print("{}\n", line);
     return ok;
   }
@@ -86,6 +86,14 @@ int status(const Status& options) {
   if (answer.is_null()) return code;
   print(answer);
   return ok;
+}
+
+}  // namespace
+
+Action set_up_status(Arguments& arguments, const Context& context) {
+  auto as_json = std::make_shared<bool>(false);
+  arguments.flag("--json", *as_json, "as one JSON object");
+  return [as_json, &context] { return status(context, *as_json); };
 }
 
 }  // namespace lull::cli

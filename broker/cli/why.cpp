@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <memory>
 #include <utility>
 #include <vector>
 
+#include "broker/cli/commands.h"
 #include "broker/cli/show.h"
 
 namespace lull::cli {
@@ -39,10 +41,11 @@ void say_wait(const json& c, const json& lease) {
                text(lease, "sentence"));
 }
 
-void say_client(const json& c, const json& gpu) {
+void say_client(const json& found) {
+  const auto& c = part(found, "client");
   fmt::print("{} is {} since {}: {}\n", who(c), text(c, "state"), time(number(c, "gate_ns")), text(c, "sentence"));
   say_memory(c);
-  say_wait(c, part(gpu, "lease"));
+  say_wait(c, part(found, "lease"));
   if (const auto paused = number(c, "paused_ns"))
     fmt::print("  in all    paused for {}, of {} connected\n", time(paused), time(number(c, "connected_ns")));
 }
@@ -51,11 +54,13 @@ bool is_meant(const json& c, const std::string& name) {
   return text(c, "tenant") == name || fmt::format("{}", number(c, "pid")) == name;
 }
 
-bool say_tenants(const json& status, const std::string& name) {
-  bool found = false;
+// Every client that is meant, with what it is on: {"client", "lease", "gpu"}.
+std::vector<json> clients_called(const json& status, const std::string& name) {
+  std::vector<json> found;
   for (const auto& gpu : part(status, "gpus"))
     for (const auto& c : part(gpu, "clients"))
-      if (is_meant(c, name)) say_client(c, gpu), found = true;
+      if (is_meant(c, name))
+        found.push_back({{"client", c}, {"lease", gpu.value("lease", json())}, {"gpu", number(gpu, "gpu")}});
   return found;
 }
 
@@ -87,41 +92,61 @@ void say_switch(const json& s) {
   fmt::print("  {} left, {} came\n", bytes(number(s, "evicted_bytes")), bytes(number(s, "restored_bytes")));
 }
 
-// Of what the broker still remembers, the last one of that number.
-bool say_switch_of(const std::string& runtime_dir, std::uint64_t id, int& code) {
+// Of what the broker still remembers, the last one of that number; else null.
+json switch_called(const std::string& runtime_dir, const std::string& name, int& code) {
+  std::uint64_t id = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
+  if (error != std::errc{} || end != name.data() + name.size()) return nullptr;
   auto broker = Connection::open(runtime_dir, code);
-  if (!broker) return false;
+  if (!broker) return nullptr;
   if (!broker.send("{\"cmd\":\"events\"}")) {
     code = complain(failure, "lulld has hung up");
-    return false;
+    return nullptr;
   }
   json found;
   for (std::string line; broker.receive(line);)
     if (auto event = json::parse(line, nullptr, false);
         event.is_object() && text(event, "event") == "switch" && number(event, "id") == id)
       found = std::move(event);
-  if (found.is_object()) say_switch(found);
-  return found.is_object();
+  return found;
+}
+
+struct Options {
+  std::string whom;
+  bool json = false;
+};
+
+int tell(const Options& options, const std::vector<json>& clients, const json& change) {
+  if (options.json) {
+    fmt::print("{}\n", one_line({{"schema", 1}, {"clients", clients}, {"switch", change}}));
+    return ok;
+  }
+  for (const auto& client : clients) say_client(client);
+  if (change.is_object()) say_switch(change);
+  return ok;
+}
+
+int why(const Context& context, const Options& options) {
+  int code = ok;
+  const auto status = answer_to(context.runtime_dir, {{"cmd", "status"}}, code);
+  if (status.is_null()) return code;
+  if (const auto clients = clients_called(status, options.whom); !clients.empty()) return tell(options, clients, {});
+  const auto change = switch_called(context.runtime_dir, options.whom, code);
+  if (code != ok) return code;
+  if (change.is_object()) return tell(options, {}, change);
+  return complain(not_there,
+                  fmt::format("no tenant, process or switch is called \"{}\"; `lull status` names the tenants, "
+                              "`lull events` the switches",
+                              options.whom));
 }
 
 }  // namespace
 
-int why(const Why& options) {
-  int code = ok;
-  std::string line;
-  if (!ask(options.runtime_dir, "status", line, code)) return code;
-  const auto status = object_in(line, code);
-  if (status.is_null()) return code;
-  if (say_tenants(status, options.whom)) return ok;
-  std::uint64_t id = 0;
-  const auto [end, error] = std::from_chars(options.whom.data(), options.whom.data() + options.whom.size(), id);
-  const bool is_number = error == std::errc{} && end == options.whom.data() + options.whom.size();
-  if (is_number && say_switch_of(options.runtime_dir, id, code)) return ok;
-  if (code != ok) return code;
-  return complain(failure,
-                  fmt::format("no tenant, process or switch is called \"{}\"; `lull status` names the tenants, "
-                              "`lull events` the switches",
-                              options.whom));
+Action set_up_why(Arguments& arguments, const Context& context) {
+  auto options = std::make_shared<Options>();
+  arguments.operand("whom", Takes::tenant, options->whom, "a tenant's name, a process, or the number of a switch");
+  arguments.flag("--json", options->json, "as one JSON object");
+  return [options, &context] { return why(context, *options); };
 }
 
 }  // namespace lull::cli

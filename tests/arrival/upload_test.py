@@ -98,7 +98,7 @@ class Uploads(SystemTest):
         self.assertEqual(said.returncode, 0, said.stderr)
         wait_until(lambda: self.whole(service), 20, lambda: f"woken; status:\n{self.broker.status_text()}")
         self.gone(service)  # the word is over
-        self.assertEqual(self.stage.run_lull("wake", "nobody").returncode, 1)
+        self.assertEqual(self.stage.run_lull("wake", "nobody").returncode, 4)
         os.environ["LULL_RUNTIME_DIR"] = self.stage.runtime_dir
         self.addCleanup(os.environ.pop, "LULL_RUNTIME_DIR")
         self.assertTrue(lull_soon.soon("faces", "1s"))

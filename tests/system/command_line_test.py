@@ -1,0 +1,90 @@
+"""lull, the command line: its table of commands, what it says without a broker, and what shells complete."""
+import json
+import os
+import re
+import shutil
+import subprocess
+
+from case import SystemTest, main
+
+
+class CommandLine(SystemTest):
+    def commands(self):
+        """As --help lists them."""
+        text = self.stage.run_lull("--help").stdout
+        found = re.findall(r"^  ([a-z-]+) ", text.split("Subcommands:")[1].split("Exit codes:")[0], re.MULTILINE)
+        self.assertIn("status", found)
+        return found
+
+    def complete(self, *words):
+        """What bash offers for the last of these words."""
+        script = self.stage.run_lull("completion", "bash").stdout
+        ask = f"""
+PATH={os.path.dirname(self.stage.build.lull)}:$PATH
+{script}
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_lull
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+        run = subprocess.run(["bash", "-c", ask, "bash", "lull", *words], env=self.stage.environment(), text=True,
+                             capture_output=True, timeout=20, check=True)
+        self.assertEqual(run.stderr, "")
+        return run.stdout.split()
+
+    def test_every_command_has_help_of_its_own(self):
+        for command in self.commands():
+            run = self.stage.run_lull(command, "--help")
+            self.assertEqual(run.returncode, 0, command)
+            self.assertIn(f"lull {command}", run.stdout)
+
+    def test_without_a_broker_each_says_so_and_what_to_do(self):
+        for line in (["status"], ["status", "--json"], ["events"], ["why", "x"], ["wake", "x"],
+                     ["run", "--class", "training", "true"]):
+            run = self.stage.run_lull(*line)
+            self.assertEqual(run.returncode, 3, line)
+            self.assertEqual(run.stdout, "")
+            self.assertRegex(run.stderr, r"^lull: cannot reach lulld at .*systemctl start lulld.*\n$")
+
+    def test_wrong_use_and_unknown_names(self):
+        self.start_broker()
+        for line in (["nonsense"], ["status", "--nonsense"], ["why"], ["wake", "x", "--for", "long"], ["run", "true"],
+                     ["completion", "tcsh"], ["run", "--class", "nonsense", "true"]):
+            self.assertEqual(self.stage.run_lull(*line).returncode, 2, line)
+        for line in (["why", "nobody"], ["why", "1", "--json"], ["wake", "nobody"]):
+            run = self.stage.run_lull(*line)
+            self.assertEqual((run.returncode, run.stdout), (4, ""), line)
+            self.assertIn("lull status", run.stderr)
+
+    def test_why_in_json(self):
+        self.start_broker()
+        trainer = self.start_trainer(env={"LULL_TENANT": "night run"})
+        self.broker.wait_for_clients([trainer.pid])
+        answer = json.loads(self.stage.run_lull("why", "--json", "night run").stdout)
+        self.assertEqual([c["client"]["pid"] for c in answer["clients"]], [trainer.pid])
+        self.assertIsNone(answer["switch"])
+
+    def test_bash_completes_commands_options_and_names(self):
+        self.start_broker()
+        trainer = self.start_trainer(env={"LULL_TENANT": "nightly"})
+        self.broker.wait_for_clients([trainer.pid])
+        self.assertEqual(set(self.complete("")), set(self.commands()) | {"--runtime-dir", "--version", "--help"})
+        self.assertEqual(self.complete("sta"), ["status"])
+        self.assertEqual(self.complete("events", "--"), ["--json", "--follow", "--help"])
+        self.assertEqual(self.complete("run", "--class", "in"), ["interactive", "inference"])
+        self.assertEqual(self.complete("--runtime-dir", "/tmp", "why", "night"), ["nightly"])
+        self.assertIn("true", self.complete("run", "--class", "training", "--", "tru"))
+
+    def test_the_other_shells_accept_their_scripts(self):
+        shells = [shell for shell in ("zsh", "fish") if shutil.which(shell)]
+        if not shells:
+            self.skipTest("neither zsh nor fish is here")
+        for shell in shells:
+            path = self.stage.path(shell)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(self.stage.run_lull("completion", shell).stdout)
+            run = subprocess.run([shell, "-n", path], capture_output=True, text=True, timeout=20, check=False)
+            self.assertEqual((run.returncode, run.stderr), (0, ""), shell)
+
+
+if __name__ == "__main__":
+    main()
