@@ -55,6 +55,51 @@ ALONE("while every copy arrives wrong the program waits, the reason is said, and
   CHECK(reader.intact());
 }
 
+ALONE("a copy that leaves wrong is never taken for the content: the program waits, and the reason is said") {
+  prepare(16 * mib);
+  Memory memory(4 * chunk, 3), other(chunk, 4);
+  tell_driver("corrupt d2h:2");
+  REQUIRE(evict());
+  const std::uint64_t wants = broker().up().wants.load();
+  Reader reader({&other});
+  REQUIRE(comes_true([&] { return broker().up().wants.load() > wants; }));
+  broker().gate(GateState::open);
+  const Since before;
+  broker().quota(no_limit);
+  REQUIRE(comes_true_with_nudges([&] { return before.count(sim::Kind::copy_h2d) >= 12; }));
+  CHECK(comes_true([] { return broker().phase().phase == Phase::overdue && resident() < needed(); }));
+  CHECK_EQ(broker().phase().reason, Overdue::copy_failed);
+  CHECK_NE(log_text().find("is not what left"), std::string::npos);
+  CHECK_FALSE(reader.done());
+  memory.unmake();  // what is lost only the program can give up
+  REQUIRE(comes_true_with_nudges([&] { return reader.done(); }));
+  CHECK(reader.intact());
+  CHECK_EQ(resident(), needed());
+}
+
+ALONE("where bytes are compared, a copy that leaves wrong is found before its chunk goes, and made again",
+      "LULL_HASH=compare") {
+  prepare(16 * mib);
+  for (const Kind& kind : kinds) {
+    CAPTURE(kind.name);
+    Memory memory(4 * chunk, 5, kind);
+    for (const char* which : {"1", "3"}) {
+      memory.fill(static_cast<std::uint32_t>(which[0]));
+      tell_driver(std::string("corrupt d2h:") + which);
+      const Since before;
+      broker().gate(GateState::closed);
+      REQUIRE(broker().reaches(Phase::drained));
+      broker().quota(0);
+      CHECK(comes_true_with_nudges([] { return resident() == 0; }));
+      CHECK(before.count("cuMemUnmap") >= 4);
+      CHECK_NE(log_text().find("is not what is there; made again"), std::string::npos);
+      tell_driver("clear");
+      REQUIRE(restore());
+      CHECK(memory.intact());
+    }
+  }
+}
+
 ALONE("an eviction that is no longer wanted ends with the pieces in flight", "LULL_HASH=off", "LULL_SIM_MEMORY=192MiB",
       "LULL_TEST_CHUNK=50331648") {
   prepare(3 * large_chunk);
