@@ -139,13 +139,12 @@ void retire(Region* region) {
   if (region->chunks.empty()) give_back(region);
 }
 
-// A new chunk, mapped at once if quota and card allow. Managed processes may have it absent; others need it now.
-CUresult add_chunk(Region* region, CUdeviceptr base, std::uint64_t bytes) {
+bool add_chunk(Region* region, CUdeviceptr base, std::uint64_t bytes) {
   Card& card = cards[region->slot];
   Chunk* chunk = make<Chunk>();
   if (!chunk || !region->chunks.push(chunk)) {
     if (chunk) destroy(chunk);
-    return CUDA_ERROR_OUT_OF_MEMORY;
+    return false;
   }
   chunk->region = region;
   chunk->base = base;
@@ -154,25 +153,51 @@ CUresult add_chunk(Region* region, CUdeviceptr base, std::uint64_t bytes) {
   if (!card.chunks.push(chunk)) {
     region->chunks.erase(region->chunks.size() - 1);
     destroy(chunk);
-    return CUDA_ERROR_OUT_OF_MEMORY;
+    return false;
   }
   ++card.version;
   card.sizes.needed += bytes;
   ++card.absent;
-  const bool managed = process::quota(region->slot).has_value();
-  if (!may_grow(region->slot, bytes)) return CUDA_SUCCESS;
-  const CUresult mapped = vmm::map(&chunk, 1);
-  if (mapped != CUDA_SUCCESS) return managed && mapped == CUDA_ERROR_OUT_OF_MEMORY ? CUDA_SUCCESS : mapped;
-  chunk->where = Where::present;
+  return true;
+}
+
+// The first chunks of a new region, as far as quota and card allow: as many as the driver makes accessible in one call.
+CUresult map_next(Region* region, std::size_t first, unsigned& mapped) {
+  Chunk* run[vmm::longest_run];
+  std::uint64_t bytes = 0;
+  mapped = 0;
+  while (mapped < vmm::longest_run && first + mapped < region->chunks.size()) {
+    Chunk* chunk = region->chunks[first + mapped];
+    if (!may_grow(region->slot, bytes + chunk->bytes)) break;
+    run[mapped++] = chunk;
+    bytes += chunk->bytes;
+  }
+  if (mapped == 0) return CUDA_SUCCESS;
+  if (const CUresult result = vmm::map(run, mapped); result != CUDA_SUCCESS) return result;
+  Card& card = cards[region->slot];
   card.sizes.resident += bytes;
-  --card.absent;
+  card.absent -= mapped;
+  for (unsigned i = 0; i < mapped; ++i) run[i]->where = Where::present;
+  return CUDA_SUCCESS;
+}
+
+// Managed processes may have it absent; others need it now.
+CUresult map_new(Region* region) {
+  const bool managed = process::quota(region->slot).has_value();
+  unsigned mapped = 0;
+  for (std::size_t first = 0; first < region->chunks.size(); first += mapped) {
+    const CUresult result = map_next(region, first, mapped);
+    if (result != CUDA_SUCCESS) return managed && result == CUDA_ERROR_OUT_OF_MEMORY ? CUDA_SUCCESS : result;
+    if (mapped == 0) break;
+  }
   return CUDA_SUCCESS;
 }
 
 CUresult fill(Region* region, std::uint64_t unit, Region** made) {
-  CUresult result = CUDA_SUCCESS;
-  for (std::uint64_t done = 0; done < region->bytes && result == CUDA_SUCCESS; done += unit)
-    result = add_chunk(region, region->base + done, region->bytes - done < unit ? region->bytes - done : unit);
+  bool whole = true;
+  for (std::uint64_t done = 0; done < region->bytes && whole; done += unit)
+    whole = add_chunk(region, region->base + done, region->bytes - done < unit ? region->bytes - done : unit);
+  const CUresult result = whole ? map_new(region) : CUDA_ERROR_OUT_OF_MEMORY;
   if (result != CUDA_SUCCESS) {
     retire(region);
     return result;
