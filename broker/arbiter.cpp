@@ -86,6 +86,7 @@ void Arbiter::release(ClientId id, Time now) {
   tell_news();
   evicted_gone_ += seats_[i].evicted();
   restored_gone_ += seats_[i].restored();
+  paused_gone_[static_cast<std::size_t>(c.klass)] += seats_[i].paused_ns(c, now);
   ghosts_.push_back({seats_[i].who().pid, policy::charge(c, state_.gpu)});
   state_.clients.erase(state_.clients.begin() + static_cast<std::ptrdiff_t>(i));
   seats_.erase(seats_.begin() + static_cast<std::ptrdiff_t>(i));
@@ -283,6 +284,13 @@ Bytes Arbiter::evicted_total() const {
 Bytes Arbiter::restored_total() const {
   Bytes sum = restored_gone_;
   for (const auto& seat : seats_) sum += seat.restored();
+  return sum;
+}
+
+Time Arbiter::paused_total(Class klass, Time now) const {
+  Time sum = paused_gone_[static_cast<std::size_t>(klass)];
+  for (std::size_t i = 0; i < seats_.size(); ++i)
+    if (seats_[i].who().klass == klass) sum += seats_[i].paused_ns(state_.clients[i], now);
   return sum;
 }
 

@@ -5,6 +5,7 @@
 // A client whose socket is gone while its process lives still holds its memory, but no longer listens to us. It becomes
 // a ghost: memory of a foreign program, until its process ends or connects again.
 #pragma once
+#include <array>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -88,6 +89,7 @@ class Arbiter {
   const Switches& switches() const { return switches_; }
   policy::Bytes evicted_total() const;
   policy::Bytes restored_total() const;
+  policy::Time paused_total(Class, policy::Time now) const;  // gates closed, of all clients of it that there have been
   Table table() const { return {state_.clients, seats_}; }
 
  private:
@@ -118,6 +120,7 @@ class Arbiter {
   Switches switches_;
   std::optional<CardSpeed> speed_;                      // nothing: not measured yet
   policy::Bytes evicted_gone_ = 0, restored_gone_ = 0;  // by clients that have left
+  std::array<policy::Time, std::size(all_classes)> paused_gone_{};
 };
 
 }  // namespace lull

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "broker/broker.h"
@@ -85,6 +86,12 @@ json lease_of(const Arbiter& arbiter, Time now) {
   return nullptr;
 }
 
+json by_class(const std::function<Time(Class)>& time) {
+  json out = json::object();
+  for (const auto klass : all_classes) out[name_of(klass)] = time(klass);
+  return out;
+}
+
 }  // namespace
 
 json Broker::status_of(const Arbiter& arbiter, std::size_t number) const {
@@ -116,6 +123,9 @@ json Broker::status_of(const Arbiter& arbiter, std::size_t number) const {
       {"preemptions", arbiter.switches().preemptions()},
       {"evicted_bytes", arbiter.evicted_total()},
       {"restored_bytes", arbiter.restored_total()},
+      {"switch_times", json_of(arbiter.switches().phases())},
+      {"held_ns", by_class([&](Class klass) { return arbiter.switches().held(klass, now); })},
+      {"paused_ns", by_class([&](Class klass) { return arbiter.paused_total(klass, now); })},
       {"last_switch", last ? json_of(*last) : json(nullptr)},
       {"clients", clients}};
 }
@@ -144,6 +154,7 @@ json Broker::status() const {
       {"requests", status_of_requests()},
       {"gpu_holders", status_of_holders()},
       {"dropped", reception_.dropped()},
+      {"event_counts", events_.counts()},
       {"gpus", gpus}};
 }
 

@@ -16,6 +16,7 @@ std::string dump(const json& value) { return value.dump(-1, ' ', false, json::er
 void EventLog::append(const json& event) {
   json numbered = event;
   numbered["seq"] = ++count_;
+  ++counts_[event.value("event", "unnamed")];
   lines_.push_back(dump(numbered));
   if (lines_.size() > kept) lines_.pop_front();
   if (follower) follower(lines_.back());
@@ -24,6 +25,19 @@ void EventLog::append(const json& event) {
 json json_of(const Who& who) {
   return {
       {"client", who.id}, {"pid", who.pid}, {"uid", who.uid}, {"class", name_of(who.klass)}, {"tenant", who.tenant}};
+}
+
+json json_of(const Histogram& h) { return {{"counts", h.counts}, {"sum_ns", h.sum}}; }
+
+json json_of(const PhaseBook& book) {
+  json kinds = json::object();
+  for (const auto kind : all_switch_kinds) {
+    const auto& page = book.page(kind);
+    json parts = json::object();
+    for (std::size_t i = 0; i < switch_parts.size(); ++i) parts[switch_parts[i]] = json_of(page.parts[i]);
+    kinds[name_of(kind)] = {{"whole", json_of(page.whole)}, {"parts", parts}};
+  }
+  return {{"bounds_ns", Histogram::bounds}, {"kinds", kinds}};
 }
 
 json json_of(const Switch& s) {

@@ -56,11 +56,24 @@ void Switches::predict(Time moving) {
 }
 
 void Switches::close(Time now) {
-  if (auto* s = present()) s->ended = now;
+  if (auto* s = present()) finish(*s, now);
 }
 
 void Switches::end(policy::ClientId id, Time now) {
-  if (auto* s = present(); s && s->to.id == id) s->ended = now;
+  if (auto* s = present(); s && s->to.id == id) finish(*s, now);
+}
+
+void Switches::finish(Switch& s, Time now) {
+  s.ended = now;
+  if (s.opened) held_[static_cast<std::size_t>(s.to.klass)] += now - std::min(now, s.opened);
+}
+
+Time Switches::held(Class klass, Time now) const {
+  const Time before = held_[static_cast<std::size_t>(klass)];
+  if (history_.empty()) return before;
+  const auto& last = history_.back();
+  const bool has_it = last.ended == 0 && last.opened != 0 && last.to.klass == klass;
+  return has_it ? before + now - std::min(now, last.opened) : before;
 }
 
 void Switches::settle(const Table& table) {
@@ -125,6 +138,7 @@ const Switch* Switches::news() {
 
 // The two ways of one hand-over: to a higher class, and back to where it came from.
 void Switches::measure(const Switch& s) {
+  phases_.add(s);
   if (s.predicted != 0 && s.moved() != 0) {
     ++record_.switches;
     record_.predicted += s.predicted;

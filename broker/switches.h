@@ -5,10 +5,12 @@
 // Times are CLOCK_MONOTONIC; `seen` and `first_kernel` are taken where they happen (kernel, client), the others when
 // the broker does or notices them. 0: has not happened, or there was nothing to do.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <vector>
 
+#include "broker/phase_book.h"
 #include "broker/policy.h"
 #include "broker/seat.h"
 
@@ -54,6 +56,9 @@ class Switches {
     policy::Time predicted = 0, moved = 0;  // in all
   };
   const Record& record() const { return record_; }
+  const PhaseBook& phases() const { return phases_; }
+  // How long clients of a class have had the card, from their gate's opening to the end of their lease.
+  policy::Time held(Class, policy::Time now) const;
 
   // The present switch, once, when its first kernel has run or it has ended without.
   const Switch* news();
@@ -65,6 +70,7 @@ class Switches {
  private:
   Switch* present();
   void measure(const Switch&);
+  void finish(Switch&, policy::Time now);
 
   struct Counted {
     policy::ClientId id;
@@ -79,6 +85,8 @@ class Switches {
   std::uint64_t count_ = 0, preemptions_ = 0;
   policy::Time predicted_ = 0;
   Record record_;
+  PhaseBook phases_;
+  std::array<policy::Time, std::size(all_classes)> held_{};  // by those whose lease has ended
   policy::Time there_ = 0, back_ = 0;  // how long the last switches to a higher class and back took
 };
 
