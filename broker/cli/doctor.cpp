@@ -10,10 +10,17 @@
 namespace lull::cli {
 namespace {
 
+struct Options {
+  bool as_json = false;
+  std::string container;
+  std::vector<std::string> command;
+};
+
 using Check = void (*)(const Patient&, Findings&);
-constexpr Check checks[] = {check_driver,        check_device_nodes, check_library, check_cgroups,
-                            check_locked_memory, check_broker,       check_sockets, check_early_wake,
-                            check_host_memory,   check_spill,        check_cards};
+constexpr Check checks[] = {check_driver,       check_toolkit, check_modes,   check_device_nodes,
+                            check_device_links, check_library, check_cgroups, check_locked_memory,
+                            check_engines,      check_broker,  check_sockets, check_early_wake,
+                            check_host_memory,  check_spill,   check_cards};
 
 const char* name_of(Health health) {
   constexpr const char* names[] = {"ok", "warn", "fail"};
@@ -50,13 +57,17 @@ json json_of(const Findings& findings, bool well) {
   return {{"schema", 1}, {"well", well}, {"findings", std::move(list)}};
 }
 
-int doctor(const Context& context, bool as_json) {
+int doctor(const Context& context, const Options& options) {
+  if (!options.command.empty()) return observe(options.command);
   const Patient patient = look_at(context.runtime_dir);
   Findings findings;
-  for (const Check check : checks) check(patient, findings);
+  if (options.container.empty())
+    for (const Check check : checks) check(patient, findings);
+  else
+    check_container(patient, options.container, findings);
   const bool well =
       std::none_of(findings.begin(), findings.end(), [](const Finding& f) { return f.health == Health::fail; });
-  if (as_json)
+  if (options.as_json)
     fmt::print("{}\n", one_line(json_of(findings, well)));
   else
     print(findings);
@@ -66,10 +77,14 @@ int doctor(const Context& context, bool as_json) {
 }  // namespace
 
 Action set_up_doctor(Arguments& arguments, const Context& context) {
-  auto as_json = std::make_shared<bool>(false);
-  arguments.flag("--json", *as_json, "as one JSON object");
+  auto options = std::make_shared<Options>();
+  arguments.flag("--json", options->as_json, "as one JSON object");
+  arguments.option("--container", Takes::text, options->container,
+                   "look into this container of Docker's or podman's instead: are its programs under Lull?");
+  arguments.command("command", options->command,
+                    "run this program as it is, and show what Lull would move of it, and what it would not see", false);
   arguments.about("It changes nothing. Exits with 1 if a check fails; a warning is no failure.");
-  return [as_json, &context] { return doctor(context, *as_json); };
+  return [options, &context] { return doctor(context, *options); };
 }
 
 }  // namespace lull::cli

@@ -28,8 +28,12 @@ struct Patient {
   std::string no_answer;  // then: why
 };
 
-// doctor_machine.cpp
+// doctor_driver.cpp
 void check_driver(const Patient&, Findings&);
+void check_toolkit(const Patient&, Findings&);  // after the driver
+void check_modes(const Patient&, Findings&);
+
+// doctor_machine.cpp
 void check_device_nodes(const Patient&, Findings&);
 void check_library(const Patient&, Findings&);
 void check_cgroups(const Patient&, Findings&);
@@ -44,5 +48,15 @@ void check_spill(const Patient&, Findings&);
 
 // doctor_cards.cpp
 void check_cards(const Patient&, Findings&);
+
+// doctor_engine.cpp: Docker, podman, and how they are told of Lull
+void check_engines(const Patient&, Findings&);
+void check_device_links(const Patient&, Findings&);
+
+// doctor_container.cpp: one container, as it runs now. `name` is Docker's or podman's.
+void check_container(const Patient&, const std::string& name, Findings&);
+
+// doctor_observe.cpp: runs a program with LULL=observe and prints what the library has seen of it. An exit code.
+int observe(const std::vector<std::string>& command);
 
 }  // namespace lull::cli

@@ -1,5 +1,4 @@
 // broker/cli/doctor_machine.cpp: what the machine has to bring.
-#include <dlfcn.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/vfs.h>
@@ -10,42 +9,9 @@
 
 #include "broker/cli/doctor.h"
 #include "broker/cli/library.h"
-#include "broker/nvml.h"
 
 namespace lull::cli {
-namespace {
-
 namespace fs = std::filesystem;
-
-// The version of CUDA that the driver speaks, 13000 for 13.0; 0: it does not say.
-int cuda_version(void* driver) {
-  const auto ask = reinterpret_cast<int (*)(int*)>(::dlsym(driver, "cuDriverGetVersion"));
-  int version = 0;
-  return ask && ask(&version) == 0 ? version : 0;
-}
-
-}  // namespace
-
-void check_driver(const Patient&, Findings& findings) {
-  void* driver = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-  if (!driver) {
-    findings.push_back({"driver", Health::fail, "libcuda.so.1 cannot be opened",
-                        "install the NVIDIA driver (nvidia-smi must work); in a container, ask for the GPU"});
-    return;
-  }
-  const int cuda = cuda_version(driver);
-  std::string why_not;
-  const auto nvml = Nvml::open(&why_not);
-  const auto version = nvml ? nvml->driver_version() : "";
-  auto text = fmt::format("libcuda.so.1 speaks CUDA {}.{}", cuda / 1000, cuda % 1000 / 10);
-  text += version.empty() ? "; its version is not told: " + why_not : "; driver " + version;
-  const bool told = cuda > 0 && !version.empty();
-  findings.push_back({"driver",
-                      told ? Health::ok : Health::warn,
-                      text,
-                      told ? "" : "without NVML, lulld needs [[gpu]] entries and does not see other programs' memory",
-                      {{"cuda", cuda}, {"version", version}}});
-}
 
 void check_device_nodes(const Patient&, Findings& findings) {
   std::vector<std::string> found, closed;

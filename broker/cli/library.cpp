@@ -1,7 +1,9 @@
 #include "broker/cli/library.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <vector>
@@ -24,6 +26,26 @@ std::optional<std::string> find_library(std::string& tried) {
     tried += (tried.empty() ? "" : " and ") + place;
   }
   return std::nullopt;
+}
+
+std::string wrong_with_path(const std::string& library) {
+  if (library.find_first_of(" :") == std::string::npos) return {};
+  return fmt::format(
+      "the loader cannot preload \"{}\": its path holds a space or a colon; name another with LULL_LIBRARY", library);
+}
+
+void preload(const std::string& library) {
+  const char* before = std::getenv("LD_PRELOAD");
+  std::string all = library;
+  if (before && *before) {
+    const std::string list = before;
+    for (std::size_t at = 0; at < list.size();) {
+      const auto end = std::min(list.find_first_of(" :", at), list.size());
+      if (end > at && list.substr(at, end - at) != library) all += ":" + list.substr(at, end - at);
+      at = end + 1;
+    }
+  }
+  (void)::setenv("LD_PRELOAD", all.c_str(), 1);  // fails only without memory, and then so does exec
 }
 
 }  // namespace lull::cli

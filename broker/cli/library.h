@@ -9,4 +9,10 @@ namespace lull::cli {
 // where.
 std::optional<std::string> find_library(std::string& tried);
 
+// Why the loader could not preload a library of this path; "": it can.
+std::string wrong_with_path(const std::string& library);
+
+// Puts it first into this process's LD_PRELOAD. Already there (a run within a run), it is not added twice.
+void preload(const std::string& library);
+
 }  // namespace lull::cli

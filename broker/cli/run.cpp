@@ -51,21 +51,6 @@ int no_way(const Place& place, int code) {
                   what + "; start it (sudo systemctl start lulld), or name its directory with --runtime-dir");
 }
 
-// Already there (a run within a run), it is not added twice.
-void preload(const std::string& library) {
-  const char* before = std::getenv("LD_PRELOAD");
-  std::string all = library;
-  if (before && *before) {
-    const std::string list = before;
-    for (std::size_t at = 0; at < list.size();) {
-      const auto end = std::min(list.find_first_of(" :", at), list.size());
-      if (end > at && list.substr(at, end - at) != library) all += ":" + list.substr(at, end - at);
-      at = end + 1;
-    }
-  }
-  (void)::setenv("LD_PRELOAD", all.c_str(), 1);  // fails only without memory, and then so does exec
-}
-
 int check(const Options& options, const Place& place) {
   if (place.klass.empty()) return complain(usage, "which class? --class training, interactive or inference");
   if (!parse_class(place.klass.c_str()))
@@ -88,12 +73,7 @@ int run(const Context& context, const Options& options) {
   std::string tried;
   const auto library = find_library(tried);
   if (!library) return complain(failure, fmt::format("liblull.so is not at {}; name it with LULL_LIBRARY", tried));
-  if (library->find_first_of(" :") != std::string::npos)
-    return complain(
-        failure,
-        fmt::format(
-            "the loader cannot preload \"{}\": its path holds a space or a colon; name another with LULL_LIBRARY",
-            *library));
+  if (const auto wrong = wrong_with_path(*library); !wrong.empty()) return complain(failure, wrong);
   if (const auto reached = connect_to(place.socket.c_str()); !reached) return no_way(place, reached.error().code);
   preload(*library);
   (void)::setenv("LULL_CLASS", place.klass.c_str(), 1);

@@ -257,9 +257,10 @@ class Stage:
         kind = Service if workload == "service" else Process
         return self.spawn(workload, [self.build.workload(workload), *map(str, options)], klass, env, kind)
 
-    def run_lull(self, *arguments, timeout_s=10):
+    def run_lull(self, *arguments, timeout_s=10, env=None):
         """One run of the command line; its result, whatever it is."""
-        return subprocess.run([self.build.lull, "--runtime-dir", self.runtime_dir, *arguments], env=self.environment(),
+        return subprocess.run([self.build.lull, "--runtime-dir", self.runtime_dir, *arguments],
+                              env=self.environment(more=env),
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False)
 
     def check_alive(self):
