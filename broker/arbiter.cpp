@@ -125,6 +125,7 @@ void Arbiter::step_if_due(Time now) {
 
 void Arbiter::step(Time now) {
   changed_ = false;
+  time_use_.observe(state_, now);
   switches_.observe(table(), now);
   tell_news();
   state_.gpu.round_trip = switches_.round_trip() ? switches_.round_trip() : 2 * switches_.predicted();

@@ -16,6 +16,7 @@
 #include "broker/seat.h"
 #include "broker/speed.h"
 #include "broker/switches.h"
+#include "broker/time_use.h"
 #include "protocol/result.h"
 
 namespace lull {
@@ -87,6 +88,7 @@ class Arbiter {
   const policy::Client* client(policy::ClientId) const;  // null: not on this card
   const Seat* seat(policy::ClientId) const;
   const Switches& switches() const { return switches_; }
+  const TimeUse& time_use() const { return time_use_; }
   policy::Bytes evicted_total() const;
   policy::Bytes restored_total() const;
   policy::Time paused_total(Class, policy::Time now) const;  // gates closed, of all clients of it that there have been
@@ -118,6 +120,7 @@ class Arbiter {
   policy::Time wake_at_ = policy::never;
   bool changed_ = true;  // since the last step
   Switches switches_;
+  TimeUse time_use_;
   std::optional<CardSpeed> speed_;                      // nothing: not measured yet
   policy::Bytes evicted_gone_ = 0, restored_gone_ = 0;  // by clients that have left
   std::array<policy::Time, std::size(all_classes)> paused_gone_{};

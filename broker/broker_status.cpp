@@ -8,6 +8,7 @@
 
 #include "broker/broker.h"
 #include "broker/clock.h"
+#include "broker/policy_outlook.h"
 
 namespace lull {
 namespace {
@@ -72,13 +73,21 @@ json json_of(const Spills::Report& r) {
           {"lost", r.lost}};
 }
 
+json json_of(const TimeUse& use) {
+  json ran = json::object();
+  for (const auto klass : {Class::training, Class::interactive, Class::inference}) ran[name_of(klass)] = use.ran(klass);
+  return {{"ran_ns", ran}, {"recovered_ns", use.recovered()}};
+}
+
 json lease_of(const Arbiter& arbiter, Time now) {
   const auto table = arbiter.table();
   for (std::size_t i = 0; i < table.clients.size(); ++i) {
     const auto& c = table.clients[i];
     if (c.lease_since == 0) continue;
     json out = json_of(table.seats[i].who());
+    const auto end = policy::lease_end(arbiter.state(), now);
     out.update({{"since_ns", since(c.lease_since, now)},
+                {"left_ns", end ? json(*end - now) : json(nullptr)},
                 {"reason", name_of(c.lease_reason)},
                 {"sentence", sentence_of(c.lease_reason)}});
     return out;
@@ -119,6 +128,7 @@ json Broker::status_of(const Arbiter& arbiter, std::size_t number) const {
       {"measured", measuring_[number].state},
       {"prediction", {{"switches", record.switches}, {"predicted_ns", record.predicted}, {"moved_ns", record.moved}}},
       {"lease", lease_of(arbiter, now)},
+      {"time", json_of(arbiter.time_use())},
       {"switches", arbiter.switches().count()},
       {"preemptions", arbiter.switches().preemptions()},
       {"evicted_bytes", arbiter.evicted_total()},
