@@ -25,7 +25,9 @@ Requests::Sink Broker::request_sink(Time now) {
   sink.arrived = [=, this](policy::ClientId id, Time at, const RequestKind* kind) {
     const auto* client = reception_.find(id);
     const KindId known = client && kind ? kinds_.id_of(client->tenant(), *kind) : 0;
-    on_cards(id, [&](Arbiter& a) { a.arrived(id, std::min(at, now), known, kinds_.proven(known)); });
+    const Time seen = std::min(at, now);
+    const bool moves = kinds_.arrived(known, seen);
+    on_cards(id, [&](Arbiter& a) { a.arrived(id, seen, known, moves); });
   };
   sink.connects = [=](policy::ClientId id, Time at) {
     on_cards(id, [&](Arbiter& a) { a.connects(id, std::min(at, now)); });
@@ -60,7 +62,7 @@ void Broker::learn() {
     for (const auto& card : client.cards()) {
       if (!card) continue;
       for (const auto& outcome : arbiters_[*card]->take_outcomes(client.who().id))
-        kinds_.outcome(outcome.kind, outcome.led_to_work);
+        kinds_.outcome(outcome.kind, outcome.arrived, outcome.led_to_work);
     }
   });
 }

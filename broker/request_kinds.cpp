@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <string_view>
 
 #include "bpf/head.h"
@@ -42,12 +43,30 @@ std::string path_of(std::string_view target) {
   return path;
 }
 
+// Fine where probes are, coarse where uploads are: those of one client differ a little.
+constexpr std::uint32_t fine_step = 64, fine_end = 1024;
+constexpr std::uint8_t fine_sizes = fine_end / fine_step;
+
+std::uint8_t size_of(std::uint32_t bytes) {
+  if (bytes < fine_end) return static_cast<std::uint8_t>(1 + bytes / fine_step);
+  return static_cast<std::uint8_t>(fine_sizes + std::bit_width(bytes / fine_end));
+}
+
+std::string show_size(std::uint8_t size) {
+  if (size <= fine_sizes) return fmt::format("{} to {} bytes", (size - 1) * fine_step, size * fine_step - 1);
+  const auto kib = std::uint64_t{1} << (size - fine_sizes - 1);
+  return fmt::format("{} to {} KiB", kib, 2 * kib);
+}
+
 }  // namespace
 
 RequestKind kind_of(std::uint16_t port, const RequestLook& look) {
-  RequestKind kind{port, look.stream, look.method, {}};
+  RequestKind kind{.port = port, .stream = look.stream, .method = look.method, .size = 0, .path = {}};
   if (kind.method >= LULL_METHODS) kind.method = LULL_METHOD_OTHER;
-  if (kind.method != LULL_METHOD_NONE) kind.path = path_of({look.path.data(), look.path.size() - 1});
+  if (kind.method != LULL_METHOD_NONE)
+    kind.path = path_of({look.path.data(), look.path.size() - 1});
+  else if (kind.stream != LULL_STREAM_OUTGOING)
+    kind.size = size_of(look.bytes);
   return kind;
 }
 
@@ -57,12 +76,12 @@ std::string show(const RequestKind& kind) {
       if (kind.method == LULL_METHOD_NONE) break;
       return fmt::format("{} {} on port {}", method_names[std::min<std::size_t>(kind.method, LULL_METHOD_OTHER)],
                          kind.path.empty() ? "*" : kind.path, kind.port);
-    case LULL_STREAM_TLS: return fmt::format("TLS on port {}", kind.port);
-    case LULL_STREAM_HTTP2: return fmt::format("HTTP/2 on port {}", kind.port);
+    case LULL_STREAM_TLS: return fmt::format("TLS on port {}, {}", kind.port, show_size(kind.size));
+    case LULL_STREAM_HTTP2: return fmt::format("HTTP/2 on port {}, {}", kind.port, show_size(kind.size));
     case LULL_STREAM_OUTGOING: return fmt::format("work from port {}", kind.port);
     default: break;
   }
-  return fmt::format("bytes on port {}", kind.port);
+  return fmt::format("bytes on port {}, {}", kind.port, show_size(kind.size));
 }
 
 KindId KindBook::id_of(const TenantKey& tenant, const RequestKind& kind) {
@@ -74,15 +93,25 @@ KindId KindBook::id_of(const TenantKey& tenant, const RequestKind& kind) {
   return ids_[{tenant, kind}] = static_cast<KindId>(entries_.size());
 }
 
-bool KindBook::any_proven(const TenantKey& tenant) const {
-  return std::any_of(ids_.begin(), ids_.end(),
-                     [&](const auto& entry) { return entry.first.first == tenant && proven(entry.second); });
+bool KindBook::arrived(KindId id, policy::Time at) {
+  if (id == 0) return false;
+  Entry& entry = entries_[id - 1];
+  const bool due = entry.rhythm.arrived(at);
+  return entry.proven && !due;
 }
 
-void KindBook::outcome(KindId id, bool led_to_work) {
+bool KindBook::any_proven(const TenantKey& tenant) const {
+  return std::any_of(ids_.begin(), ids_.end(), [&](const auto& entry) {
+    return entry.first.first == tenant && entries_[entry.second - 1].proven;
+  });
+}
+
+void KindBook::outcome(KindId id, policy::Time arrived, bool led_to_work) {
   if (id == 0 || id > entries_.size()) return;
   Entry& entry = entries_[id - 1];
   ++(led_to_work ? entry.worked : entry.idle);
+  if (led_to_work) entry.rhythm.worked(arrived);
+  if (!led_to_work && entry.rhythm.was_due(arrived)) return;  // says nothing of the requests in between
   entry.misses = led_to_work ? 0 : entry.misses + 1;
   entry.proven = led_to_work || (entry.proven && entry.misses < misses_that_disprove);
 }

@@ -135,7 +135,7 @@ void Seat::note_gap(policy::Client& c, Time now) {
 void Seat::tell_outcome(bool led_to_work) {
   constexpr std::size_t most_untold = 64;
   if (asked_.kind != 0 && !asked_.mixed && outcomes_.size() < most_untold)
-    outcomes_.push_back({asked_.kind, led_to_work});
+    outcomes_.push_back({asked_.kind, asked_.at, led_to_work});
   asked_ = {};
 }
 

@@ -59,6 +59,7 @@ class Seat {
   // Whether requests of these kinds have led to work on the GPU, since this was asked last.
   struct Outcome {
     KindId kind;
+    policy::Time arrived;
     bool led_to_work;
   };
   std::vector<Outcome> take_outcomes() { return std::exchange(outcomes_, {}); }

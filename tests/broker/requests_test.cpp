@@ -12,6 +12,7 @@
 #include "broker/soon.h"
 
 using namespace lull;
+using policy::ms, policy::second, policy::Time;
 
 namespace {
 
@@ -33,7 +34,20 @@ TEST_CASE("a kind is port, method and two segments, without numbers and queries"
   CHECK(post("/infer ") != post("/other "));
   CHECK(show(post("http://x/ ")) == "POST * on port 8000");
   CHECK(show(kind_of(6379, {LULL_STREAM_OUTGOING, 0, 50, {}})) == "work from port 6379");
-  CHECK(show(kind_of(443, {LULL_STREAM_TLS, 0, 517, {}})) == "TLS on port 443");
+}
+
+TEST_CASE("what cannot be read is told apart by its size: finely where probes are, coarsely where uploads are") {
+  const auto tls = [](std::uint32_t bytes) { return kind_of(443, {LULL_STREAM_TLS, 0, bytes, {}}); };
+  CHECK(show(tls(517)) == "TLS on port 443, 512 to 575 bytes");
+  CHECK(tls(130) == tls(190));
+  CHECK(tls(130) != tls(192));
+  CHECK(show(tls(0)) == "TLS on port 443, 0 to 63 bytes");
+  CHECK(show(tls(1023)) == "TLS on port 443, 960 to 1023 bytes");
+  CHECK(show(tls(1024)) == "TLS on port 443, 1 to 2 KiB");
+  CHECK(tls(40'000) == tls(65'535));
+  CHECK(show(tls(~0u)) == "TLS on port 443, 2097152 to 4194304 KiB");
+  CHECK(kind_of(6379, {LULL_STREAM_OUTGOING, 0, 50, {}}) == kind_of(6379, {LULL_STREAM_OUTGOING, 0, 500, {}}));
+  CHECK(post("/infer ").size == 0);
 }
 
 TEST_CASE("a kind is proven by work, and disproved by requests in a row that led to none") {
@@ -42,16 +56,63 @@ TEST_CASE("a kind is proven by work, and disproved by requests in a row that led
   CHECK(infer != probe);
   CHECK(book.id_of(faces, post("/infer ")) == infer);
   CHECK(book.id_of(voices, post("/infer ")) != infer);
-  CHECK_FALSE(book.proven(infer));
-  book.outcome(infer, true);
-  CHECK(book.proven(infer));
+  Time now = 1000 * second;
+  const auto moves = [&](KindId id) { return book.arrived(id, ++now); };
+  CHECK_FALSE(moves(infer));
+  book.outcome(infer, now, true);
+  CHECK(moves(infer));
   CHECK(book.any_proven(faces));
   CHECK_FALSE(book.any_proven(voices));
-  for (int i = 0; i < 7; ++i) book.outcome(infer, false);
-  CHECK(book.proven(infer));
-  book.outcome(infer, false);
-  CHECK_FALSE(book.proven(infer));
-  CHECK_FALSE(book.proven(0));
+  for (int i = 0; i < 7; ++i) book.outcome(infer, now, false);
+  CHECK(moves(infer));
+  book.outcome(infer, now, false);
+  CHECK_FALSE(moves(infer));
+  CHECK_FALSE(moves(0));
+}
+
+// A health check every 10 s, and requests that look like it, encrypted.
+TEST_CASE("what comes by the clock and leads to nothing moves no memory, and disproves nothing") {
+  KindBook book;
+  const KindId id = book.id_of(faces, kind_of(443, {LULL_STREAM_TLS, 0, 517, {}}));
+  const Time start = 1000 * second;
+  const auto probe = [&](int n) {
+    const Time at = start + static_cast<Time>(n) * 10 * second + static_cast<Time>(n * 7919 % 100) * ms;
+    const bool moved = book.arrived(id, at);
+    book.outcome(id, at, false);
+    return moved;
+  };
+  const auto request = [&](Time at) {
+    const bool moved = book.arrived(id, at);
+    book.outcome(id, at, true);
+    return moved;
+  };
+  CHECK_FALSE(request(start - 5 * second));
+  int moved = 0;
+  for (int n = 0; n < 3; ++n) moved += probe(n);
+  CHECK(moved == 3);  // a request may have come: nothing tells it from one yet
+  for (int n = 3; n < 40; ++n) {
+    CHECK_FALSE_MESSAGE(probe(n), n);
+    if (n % 5 == 0) CHECK_MESSAGE(request(start + static_cast<Time>(n) * 10 * second + 4 * second), n);
+  }
+  CHECK(request(start + 400 * second + 4 * second));  // after any number of them
+}
+
+TEST_CASE("a client that asks by the clock and is served goes on being served early") {
+  KindBook book;
+  const KindId id = book.id_of(faces, kind_of(443, {LULL_STREAM_TLS, 0, 517, {}}));
+  for (int n = 0; n < 20; ++n) {
+    const Time at = 1000 * second + static_cast<Time>(n) * 60 * second;
+    CHECK(book.arrived(id, at) == (n > 0));
+    book.outcome(id, at, true);
+  }
+}
+
+TEST_CASE("a burst is no rhythm") {
+  KindBook book;
+  const KindId id = book.id_of(faces, kind_of(443, {LULL_STREAM_TLS, 0, 517, {}}));
+  (void)book.arrived(id, 1000 * second);
+  book.outcome(id, 1000 * second, true);
+  for (int n = 1; n < 30; ++n) CHECK(book.arrived(id, 1001 * second + static_cast<Time>(n) * 20 * ms));
 }
 
 TEST_CASE("whoever invents paths pushes nobody else out") {
