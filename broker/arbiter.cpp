@@ -134,6 +134,7 @@ void Arbiter::step(Time now) {
   for (const auto& decision : decisions_) apply(decision, now);
   switches_.settle(table());
   for (auto& seat : seats_) seat.flush();
+  chart_.note(table(), state_.gpu.foreign, card_.memory / 128, now);
 }
 
 void Arbiter::apply(const policy::Decision& decision, Time now) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "broker/chart.h"
 #include "broker/config.h"
 #include "broker/gauge.h"
 #include "broker/policy.h"
@@ -89,6 +90,7 @@ class Arbiter {
   const Seat* seat(policy::ClientId) const;
   const Switches& switches() const { return switches_; }
   const TimeUse& time_use() const { return time_use_; }
+  const Chart& chart() const { return chart_; }
   policy::Bytes evicted_total() const;
   policy::Bytes restored_total() const;
   policy::Time paused_total(Class, policy::Time now) const;  // gates closed, of all clients of it that there have been
@@ -121,6 +123,7 @@ class Arbiter {
   bool changed_ = true;  // since the last step
   Switches switches_;
   TimeUse time_use_;
+  Chart chart_;
   std::optional<CardSpeed> speed_;                      // nothing: not measured yet
   policy::Bytes evicted_gone_ = 0, restored_gone_ = 0;  // by clients that have left
   std::array<policy::Time, std::size(all_classes)> paused_gone_{};

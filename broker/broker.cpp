@@ -38,7 +38,8 @@ Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const 
       spills_(reception_, config, state_dir),
       control_(
           loop, events_, [this] { return status(); },
-          [this](const std::string& whom, Time lasts) { return wake(whom, lasts); }),
+          [this](const std::string& whom, Time lasts) { return wake(whom, lasts); },
+          [this] { return chart(); }),
       requests_(Requests::load(request_notes_)),
       oom_(run_.path + "/oom-scores"),
       speeds_(state_dir),

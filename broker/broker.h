@@ -91,6 +91,7 @@ class Broker final : private Host, private Audience {
   policy::Bytes budget() const;
   Requests::Sink request_sink(policy::Time now);
   nlohmann::json status() const;  // broker_status.cpp
+  nlohmann::json chart() const;   // broker_chart.cpp
   nlohmann::json status_of(const Arbiter&, std::size_t card) const;
 
   Loop& loop_;

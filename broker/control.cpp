@@ -21,8 +21,8 @@ json problem(const std::string& text) { return {{"error", text}}; }
 
 }  // namespace
 
-Control::Control(Loop& loop, EventLog& events, Status status, Wake wake)
-    : loop_(loop), events_(events), status_(std::move(status)), wake_(std::move(wake)) {
+Control::Control(Loop& loop, EventLog& events, Status status, Wake wake, Status chart)
+    : loop_(loop), events_(events), status_(std::move(status)), wake_(std::move(wake)), chart_(std::move(chart)) {
   events_.follower = [this](const std::string& line) {
     for (auto& peer : peers_)
       if (peer->following && !peer->gone) say(*peer, line);
@@ -84,15 +84,16 @@ void Control::answer(Peer& peer, std::string_view line) {
     return say(peer, dump(problem("a request is a JSON object on one line, as {\"cmd\":\"status\"}")));
   const auto cmd = request.find("cmd");
   if (cmd == request.end() || !cmd->is_string())
-    return say(peer, dump(problem("cmd is missing: status, events, wake")));
+    return say(peer, dump(problem("cmd is missing: status, events, chart, wake")));
   if (*cmd == "status") return say(peer, dump(status_()));
+  if (*cmd == "chart") return say(peer, dump(chart_()));
   if (*cmd == "wake") {
     const auto whom = request.find("whom"), lasts = request.find("for_ns");
     if (whom == request.end() || !whom->is_string()) return say(peer, dump(problem("whom is missing: a tenant")));
     const bool said = lasts != request.end() && lasts->is_number_unsigned();
     return say(peer, dump(wake_(whom->get<std::string>(), said ? lasts->get<policy::Time>() : usual_wake)));
   }
-  if (*cmd != "events") return say(peer, dump(problem("unknown cmd; known are: status, events, wake")));
+  if (*cmd != "events") return say(peer, dump(problem("unknown cmd; known are: status, events, chart, wake")));
   const auto follow = request.find("follow");
   peer.following = follow != request.end() && follow->is_boolean() && follow->get<bool>();
   peer.last = !peer.following;

@@ -20,7 +20,7 @@ class Control {
  public:
   using Status = std::function<nlohmann::json()>;
   using Wake = std::function<nlohmann::json(const std::string& whom, policy::Time lasts)>;
-  Control(Loop&, EventLog&, Status, Wake);
+  Control(Loop&, EventLog&, Status, Wake, Status chart);
   lull::Status open(int listener);
 
  private:
@@ -42,6 +42,7 @@ class Control {
   EventLog& events_;
   Status status_;
   Wake wake_;
+  Status chart_;
   Source listener_, gravedigger_;
   std::list<std::unique_ptr<Peer>> peers_;
 };

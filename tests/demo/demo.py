@@ -48,13 +48,17 @@ def parse_options(arguments):
     parser.add_argument("--requests", type=int, default=10, metavar="N", help="requests to send (default: 10)")
     parser.add_argument("--gpu", choices=["real", "simulated"], help="the card (default: a real one if there is one)")
     parser.add_argument("--json", metavar="FILE", help="write the result here as one JSON object; - is standard output")
+    parser.add_argument("--trace", metavar="FILE", help="write what happened for ui.perfetto.dev or chrome://tracing")
+    parser.add_argument("--picture", metavar="FILE", help="draw the last preemption, as SVG")
     parser.add_argument("--dir", default="build", metavar="DIR", help="build directory (default: build)")
     parser.add_argument("--check-options", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if not 1 <= options.requests <= 10000:
         parser.error("--requests: between 1 and 10000")
-    if options.json and options.json != "-" and not os.access(os.path.dirname(os.path.abspath(options.json)), os.W_OK):
-        parser.error(f"--json: cannot write {options.json}")
+    for name in ("json", "trace", "picture"):
+        path = getattr(options, name)
+        if path and not (name == "json" and path == "-") and not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
+            parser.error(f"--{name}: cannot write {path}")
     return options
 
 
@@ -72,8 +76,9 @@ def choose_card(wanted, say):
 
 
 class Demo:
-    def __init__(self, stage, say, card_bytes, requests):
-        self.stage, self.say, self.requests = stage, say, requests
+    def __init__(self, stage, say, card_bytes, options):
+        self.stage, self.say, self.requests = stage, say, options.requests
+        self.trace, self.picture = options.trace, options.picture
         self.trainer_bytes = card_bytes * 80 // 100 >> 21 << 21
         self.service_bytes = card_bytes * 60 // 100 >> 21 << 21
         self.random = random.Random(1)
@@ -185,11 +190,20 @@ class Demo:
         self.rows.append(row)
         self.spans.append((sent, answer["got_ns"]))
 
+    def _draw(self):
+        for path, arguments in ((self.trace, ["--out"]), (self.picture, ["--switch", "last", "--picture"])):
+            if not path:
+                continue
+            run = self.stage.run_lull("trace", *arguments, os.path.abspath(path))
+            if run.returncode != 0:
+                raise StageError(f"lull trace failed:\n{run.stderr}")
+
     def _finish(self):
         self.say.step("ending the trainer, which saves its state ...")
         self.preemptions = self.broker.preemptions() - self.switches_before
         self.evicted_bytes, self.restored_bytes = self.broker.bytes_moved()
         self.paused_s = self.broker.paused_seconds(self.trainer.pid)
+        self._draw()  # while the broker remembers
         self.trainer.signal(signal.SIGTERM)
         if self.trainer.wait(300) != 0:
             raise StageError(f"the trainer failed:\n{self.trainer.output()}")
@@ -236,7 +250,7 @@ def run(options, say):
     begin = time.monotonic()
     with Stage(Build(options.dir), card) as stage:
         check_room(stage, card_bytes)
-        demo = Demo(stage, say, card_bytes, options.requests)
+        demo = Demo(stage, say, card_bytes, options)
         say.line(f"trainer: {demo.trainer_bytes >> 20} MiB (80 %), service: {demo.service_bytes >> 20} MiB (60 %), "
                  f"requests: {options.requests}")
         demo.measure_idle()
