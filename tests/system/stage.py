@@ -65,8 +65,8 @@ class Build:
 class Card:
     """The simulated card. `None` in a stage's place for it stands for the machine's real one."""
 
-    def __init__(self, memory=256 << 20, link=4_000_000_000, context=4 << 20, module=1 << 20):
-        self.memory, self.link, self.context, self.module = memory, link, context, module
+    def __init__(self, memory=256 << 20, link=4_000_000_000, context=4 << 20, module=1 << 20, devices=1):
+        self.memory, self.link, self.context, self.module, self.devices = memory, link, context, module, devices
 
     def environment(self, pool, driver_directory):
         return {
@@ -75,6 +75,7 @@ class Card:
             "LULL_SIM_LINK": str(self.link),
             "LULL_SIM_CONTEXT": str(self.context),
             "LULL_SIM_MODULE": str(self.module),
+            "LULL_SIM_DEVICES": str(self.devices),
             "LULL_SIM_POOL": pool,
         }
 

@@ -47,9 +47,9 @@ void check(CUresult result, const char* call) {
                            ")");
 }
 
-Gpu::Gpu() {
+Gpu::Gpu(int number) {
   CU(cuInit(0));
-  CU(cuDeviceGet(&device_, 0));
+  CU(cuDeviceGet(&device_, number));
   CU(cuDevicePrimaryCtxRetain(&context_, device_));
   make_current();
 }

@@ -34,10 +34,10 @@ const Driver& driver();  // throws when there is none
 void check(CUresult, const char* call);  // throws unless it succeeded
 #define CU(call) ::lull::workload::check(::lull::workload::driver().call, #call)
 
-// The primary context of device 0, current in the thread that made it.
+// The primary context of a device, current in the thread that made it.
 class Gpu {
  public:
-  Gpu();
+  explicit Gpu(int number = 0);
   ~Gpu();
   Gpu(const Gpu&) = delete;
   void make_current() const;  // in another thread

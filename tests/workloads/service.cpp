@@ -26,6 +26,7 @@ namespace lull::workload {
 namespace {
 
 struct Options {
+  int device = 0;
   std::string bytes_text;
   double fraction = 0.6;
   std::string host = "127.0.0.1";
@@ -195,7 +196,7 @@ class Ending {
 };
 
 void run(const Options& o, Ending& ending) {
-  const Gpu gpu;
+  const Gpu gpu(o.device);
   const std::size_t bytes = o.bytes_text.empty()
                                 ? static_cast<std::size_t>(static_cast<double>(gpu.total_bytes()) * o.fraction)
                                 : parse_bytes(o.bytes_text);
@@ -213,6 +214,7 @@ void run(const Options& o, Ending& ending) {
 int main_of(int argc, char** argv) {
   Options o;
   CLI::App app("An inference service over HTTP whose weights fill much of the card.");
+  app.add_option("--device", o.device, "number of the GPU")->capture_default_str();
   app.add_option("--bytes", o.bytes_text, "device memory for weights, such as 600M (default: --fraction of the card)");
   app.add_option("--fraction", o.fraction, "part of the card to use")
       ->check(CLI::Range(0.01, 1.0))

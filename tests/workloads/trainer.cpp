@@ -23,6 +23,7 @@ volatile sig_atomic_t asked_to_stop = 0;
 void on_term(int) { asked_to_stop = 1; }
 
 struct Options {
+  int device = 0;
   std::string bytes_text;
   double fraction = 0.8;
   bool of_free = false;
@@ -148,7 +149,7 @@ void run(const Options& o) {
     action.sa_handler = on_term;  // no SA_RESTART, as Python sets its handlers
     sigaction(SIGTERM, &action, nullptr);
   }
-  const Gpu gpu;
+  const Gpu gpu(o.device);
   const auto part_of = static_cast<double>(o.of_free ? gpu.free_bytes() : gpu.total_bytes());
   const std::size_t bytes =
       o.bytes_text.empty() ? static_cast<std::size_t>(part_of * o.fraction) : parse_bytes(o.bytes_text);
@@ -174,6 +175,7 @@ void run(const Options& o) {
 int main_of(int argc, char** argv) {
   Options o;
   CLI::App app("A training job: momentum SGD on a vector that fills most of the card.");
+  app.add_option("--device", o.device, "number of the GPU")->capture_default_str();
   app.add_option("--bytes", o.bytes_text, "device memory to use, such as 800M (default: --fraction of the card)");
   app.add_option("--fraction", o.fraction, "part of the card to use")
       ->check(CLI::Range(0.01, 1.0))
