@@ -25,6 +25,7 @@ class Vector {
   [[nodiscard]] bool push(const T& item) {
     if (size_ == capacity_) {
       const std::size_t wider = capacity_ ? capacity_ * 2 : 8;
+      // NOLINTNEXTLINE(bugprone-sizeof-expression): a T may be a pointer
       void* moved = std::realloc(static_cast<void*>(items_), wider * sizeof(T));
       if (!moved) return false;
       items_ = static_cast<T*>(moved);

@@ -89,6 +89,7 @@ ChildOutput in_child(const std::function<int()>& work, std::chrono::milliseconds
 
 ChildOutput run_program(const std::vector<std::string>& words, std::chrono::milliseconds limit) {
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
   return in_child(

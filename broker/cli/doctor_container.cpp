@@ -117,13 +117,13 @@ std::string preloaded(const Container& c) {
   for (const auto& list : {contents(inside(c, "/etc/ld.so.preload")), variable(c, "LD_PRELOAD")})
     for (std::size_t at = 0; at < list.size();) {
       const auto end = std::min(list.find_first_of(": \t\n", at), list.size());
-      if (const auto word = list.substr(at, end - at); word.ends_with(library_name)) return word;
+      if (auto word = list.substr(at, end - at); word.ends_with(library_name)) return word;
       at = end + 1;
     }
   return {};
 }
 
-bool is_there(const Container& c, std::string path) {
+bool is_there(const Container& c, const std::string& path) {
   std::error_code error;
   const auto token = path.find("$LIB");
   if (token == std::string::npos) return fs::exists(inside(c, path), error);

@@ -58,6 +58,7 @@ class Reports {
   (void)::setenv("LULL", "observe", 1);
   (void)::setenv("LULL_OBSERVE_REPORT", (reports / "%p").c_str(), 1);
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (const auto& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
   (void)::execvp(arguments[0], arguments.data());
