@@ -9,6 +9,7 @@
 //     return [options, &context] { return wake(context, *options); };
 //   }
 #pragma once
+#include <chrono>
 #include <functional>
 #include <string>
 
@@ -53,11 +54,17 @@ class Connection {
   static Connection open(const std::string& runtime_dir, int& code);
   static Connection try_open(const std::string& runtime_dir, std::string& why_not);  // says nothing itself
   bool send(const std::string& line);
-  bool receive(std::string& line);  // false: the broker has hung up
+  bool receive(std::string& line);                // false: the broker has hung up
+  bool receive_ready(std::string& line);          // only what has come already
+  void give_up_after(std::chrono::milliseconds);  // receive() is then false
+  void wait_for_text(std::chrono::milliseconds);  // something to receive, or not
   int descriptor() const { return socket_.get(); }
   explicit operator bool() const { return static_cast<bool>(socket_); }
 
  private:
+  bool take_line(std::string& line);
+  bool read_more(int flags);
+
   Fd socket_;
   std::string buffer_;
 };

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -70,19 +71,43 @@ bool Connection::send(const std::string& line) {
   return true;
 }
 
+bool Connection::take_line(std::string& line) {
+  const auto end = buffer_.find('\n');
+  if (end == std::string::npos) return false;
+  line = buffer_.substr(0, end);
+  buffer_.erase(0, end + 1);
+  return true;
+}
+
+bool Connection::read_more(int flags) {
+  char more[65536];
+  ssize_t got;
+  do got = ::recv(socket_.get(), more, sizeof more, flags);
+  while (got < 0 && errno == EINTR);
+  if (got > 0) buffer_.append(more, static_cast<std::size_t>(got));
+  return got > 0;
+}
+
 bool Connection::receive(std::string& line) {
-  for (;;) {
-    if (const auto end = buffer_.find('\n'); end != std::string::npos) {
-      line = buffer_.substr(0, end);
-      buffer_.erase(0, end + 1);
-      return true;
-    }
-    char more[16384];
-    const auto got = ::recv(socket_.get(), more, sizeof more, 0);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    buffer_.append(more, static_cast<std::size_t>(got));
-  }
+  while (!take_line(line))
+    if (!read_more(0)) return false;
+  return true;
+}
+
+bool Connection::receive_ready(std::string& line) {
+  while (!take_line(line))
+    if (!read_more(MSG_DONTWAIT)) return false;
+  return true;
+}
+
+void Connection::give_up_after(std::chrono::milliseconds limit) {
+  const timeval time{limit.count() / 1000, limit.count() % 1000 * 1000};
+  (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time);  // without it, it waits longer
+}
+
+void Connection::wait_for_text(std::chrono::milliseconds limit) {
+  pollfd ready{socket_.get(), POLLIN, 0};
+  (void)::poll(&ready, 1, static_cast<int>(limit.count()));
 }
 
 }  // namespace lull::cli

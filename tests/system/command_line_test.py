@@ -1,9 +1,16 @@
 """lull, the command line: its table of commands, what it says without a broker, and what shells complete."""
+import fcntl
 import json
 import os
+import pty
 import re
+import select
 import shutil
+import signal
+import struct
 import subprocess
+import termios
+import time
 
 from case import SystemTest, main
 
@@ -38,7 +45,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
             self.assertIn(f"lull {command}", run.stdout)
 
     def test_without_a_broker_each_says_so_and_what_to_do(self):
-        for line in (["status"], ["status", "--json"], ["events"], ["why", "x"], ["wake", "x"],
+        for line in (["status"], ["status", "--json"], ["top", "--once"], ["events"], ["why", "x"], ["wake", "x"],
                      ["run", "--class", "training", "true"]):
             run = self.stage.run_lull(*line)
             self.assertEqual(run.returncode, 3, line)
@@ -84,6 +91,52 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
                 file.write(self.stage.run_lull("completion", shell).stdout)
             run = subprocess.run([shell, "-n", path], capture_output=True, text=True, timeout=20, check=False)
             self.assertEqual((run.returncode, run.stderr), (0, ""), shell)
+
+    def test_top_once_shows_who_is_there(self):
+        self.start_broker()
+        trainer = self.start_trainer(env={"LULL_TENANT": "nightly"})
+        self.broker.wait_for_clients([trainer.pid])
+        self.wait_for_steps(trainer, 1)
+        answer = json.loads(self.stage.run_lull("top", "--json").stdout)
+        row = answer["gpus"][0]["tenants"][0]
+        self.assertEqual((row["tenant"], row["pids"], row["lease"]), ("nightly", [trainer.pid], True))
+        self.assertEqual(answer["gpus"][0]["lease"]["tenant"], "nightly")
+        page = self.stage.run_lull("top", "--once").stdout
+        self.assertRegex(page, r"gpu 0 nightly since")
+        self.assertRegex(page, r"nightly +training +running")
+
+    def test_top_leaves_the_terminal_as_it_was(self):
+        self.start_broker()
+        for end in (lambda master, _: os.write(master, b"q"), lambda _, pid: os.kill(pid, signal.SIGTERM),
+                    lambda _, pid: os.kill(pid, signal.SIGSEGV)):
+            go, wait = os.pipe()
+            pid, master = pty.fork()
+            if pid == 0:
+                os.read(go, 1)
+                os.execve(self.stage.build.lull, ["lull", "top"], self.stage.environment() | {"TERM": "xterm"})
+            before = termios.tcgetattr(master)
+            os.write(wait, b"x")
+            os.close(go)
+            os.close(wait)
+            self.addCleanup(os.close, master)
+            page = self.read_until(master, b"quit")
+            self.assertIn(b"\x1b[?1049h", page)
+            self.assertNotEqual(termios.tcgetattr(master)[3], before[3])
+            fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 40, 0, 0))
+            self.assertIn(b"gpu 0", self.read_until(master, b"quit"))  # drawn again at once
+            end(master, pid)
+            self.assertIn(b"\x1b[?1049l", self.read_until(master, b"\x1b[?1049l"))
+            os.waitpid(pid, 0)
+            self.assertEqual(termios.tcgetattr(master)[3], before[3])
+
+    def read_until(self, descriptor, what):
+        """What a program writes to its terminal, up to these words."""
+        text = b""
+        end = time.monotonic() + 10
+        while what not in text:
+            self.assertTrue(select.select([descriptor], [], [], end - time.monotonic())[0], text)
+            text += os.read(descriptor, 65536)
+        return text
 
 
 if __name__ == "__main__":
