@@ -26,7 +26,11 @@ int print_names(const std::string& runtime_dir) {
 int completion(const Context& context, const std::string& what) {
   if (what == "names") return print_names(context.runtime_dir);
   const auto all = describe_commands();
-  fmt::print("{}", what == "bash" ? bash_completion(all) : what == "zsh" ? zsh_completion(all) : fish_completion(all));
+  const auto write = what == "bash"   ? bash_completion
+                     : what == "zsh"  ? zsh_completion
+                     : what == "fish" ? fish_completion
+                                      : manual;
+  fmt::print("{}", write(all));
   return ok;
 }
 
@@ -34,8 +38,8 @@ int completion(const Context& context, const std::string& what) {
 
 Action set_up_completion(Arguments& arguments, const Context& context) {
   auto what = std::make_shared<std::string>();
-  arguments.choice("shell", {"bash", "zsh", "fish", "names"}, *what,
-                   "bash, zsh or fish; names: what WHOM may be, a line each");
+  arguments.choice("shell", {"bash", "zsh", "fish", "man", "names"}, *what,
+                   "bash, zsh or fish; man: the manual page lull(1); names: what WHOM may be, a line each");
   arguments.about(
       "bash: lull completion bash > ~/.local/share/bash-completion/completions/lull\n"
       "zsh: lull completion zsh > _lull, in a directory of $fpath\n"

@@ -7,5 +7,6 @@ namespace lull::cli {
 std::string bash_completion(const std::vector<Described>&);
 std::string zsh_completion(const std::vector<Described>&);
 std::string fish_completion(const std::vector<Described>&);
+std::string manual(const std::vector<Described>&);  // lull(1)
 
 }  // namespace lull::cli

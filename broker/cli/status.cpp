@@ -6,6 +6,7 @@
 
 #include "broker/cli/commands.h"
 #include "broker/cli/show.h"
+#include "broker/cli/top_render.h"
 
 namespace lull::cli {
 namespace {
@@ -74,11 +75,31 @@ void print(const json& s) {
   for (const auto& gpu : part(s, "gpus")) print_gpu(gpu);
 }
 
-int status(const Context& context, bool as_json) {
+// One line whatever happens: nobody reads the errors of a status line.
+int print_short(const Context& context) {
+  std::string why_not, line;
+  auto broker = Connection::try_open(context.runtime_dir, why_not);
+  if (broker) broker.give_up_after(std::chrono::seconds(1));
+  const bool there = broker && broker.send("{\"cmd\":\"status\"}") && broker.receive(line);
+  const auto answer = there ? json::parse(line, nullptr, false) : json();
+  if (!answer.is_object()) {
+    fmt::print("lull off\n");
+    return no_broker;
+  }
+  fmt::print("{}\n", short_line(view_of(answer, {}, [](const auto& name) { return name; })));
+  return ok;
+}
+
+struct Options {
+  bool json = false, brief = false;
+};
+
+int status(const Context& context, const Options& options) {
+  if (options.brief) return print_short(context);
   int code = ok;
   std::string line;
   if (!ask(context.runtime_dir, {{"cmd", "status"}}, line, code)) return code;
-  if (as_json) {
+  if (options.json) {
     fmt::print("{}\n", line);
     return ok;
   }
@@ -91,9 +112,11 @@ int status(const Context& context, bool as_json) {
 }  // namespace
 
 Action set_up_status(Arguments& arguments, const Context& context) {
-  auto as_json = std::make_shared<bool>(false);
-  arguments.flag("--json", *as_json, "as one JSON object");
-  return [as_json, &context] { return status(context, *as_json); };
+  auto options = std::make_shared<Options>();
+  arguments.flag("--json", options->json, "as one JSON object");
+  arguments.flag("--short", options->brief,
+                 "one line for a prompt or tmux: who has the card, memory in use, requests in flight, paused programs");
+  return [options, &context] { return status(context, *options); };
 }
 
 }  // namespace lull::cli

@@ -280,6 +280,21 @@ void foot(Page& page) {
 
 }  // namespace
 
+std::string short_line(const TopView& view) {
+  std::string all;
+  for (const auto& gpu : view.gpus) {
+    std::size_t paused = 0;
+    for (const auto& t : gpu.tenants) paused += t.state == "paused" || t.state == "evicted" ? 1 : 0;
+    if (!all.empty()) all += "  ";
+    if (view.gpus.size() > 1) all += fmt::format("gpu{} ", gpu.number);
+    all += fmt::format("{} {}/{}", gpu.lease ? gpu.lease->name : "idle",
+                       size(gpu.memory - std::min(gpu.memory, gpu.free)), size(gpu.memory));
+    if (gpu.requests != 0) all += fmt::format(" {}req", gpu.requests);
+    if (paused != 0) all += fmt::format(" {}paused", paused);
+  }
+  return all;
+}
+
 std::vector<Line> render(const TopView& view, const Paper& paper) {
   Page page(paper);
   const auto room = room_for(view, paper);

@@ -30,6 +30,8 @@ struct Paper {
 // No line is wider than the paper, and there are no more of them than it has rows.
 std::vector<Line> render(const TopView&, const Paper&);
 
+std::string short_line(const TopView&);  // for a prompt or a status line: who has each card
+
 unsigned columns_of(const std::string& utf8);
 std::string plain_text(const Line&);  // without trailing spaces
 

@@ -147,6 +147,15 @@ TEST_CASE("a bar's stretches are as long as their shares, and together as long a
   CHECK(plain_text(bar({{"over", 300, Tint::plain, '='}}, 100, 20, true)).size() == 20);  // sums that make no sense
 }
 
+TEST_CASE("one line for a status bar") {
+  auto status = answer(many(2));
+  CHECK(short_line(view(status)) == "idle 22.0G/24.0G 2paused");
+  status["gpus"][0]["lease"] = {{"tenant", "tenant-0"}, {"client", 0}};
+  status["gpus"][0]["clients"][0]["state"] = "running";
+  status["gpus"][0]["clients"][0]["waiting"] = 3;
+  CHECK(short_line(view(status)) == "tenant-0 22.0G/24.0G 3req 1paused");
+}
+
 TEST_CASE("processes of one tenant are one row; of another user, or class, another") {
   auto other = client(4, "job", "training", G, G);
   other["uid"] = 1001;

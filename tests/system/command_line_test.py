@@ -55,7 +55,8 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     def test_wrong_use_and_unknown_names(self):
         self.start_broker()
         for line in (["nonsense"], ["status", "--nonsense"], ["why"], ["wake", "x", "--for", "long"], ["run", "true"],
-                     ["completion", "tcsh"], ["run", "--class", "nonsense", "true"]):
+                     ["completion", "tcsh"], ["run", "--class", "nonsense", "true"], ["top"],
+                     ["top", "--once", "--every", "1ms"]):
             self.assertEqual(self.stage.run_lull(*line).returncode, 2, line)
         for line in (["why", "nobody"], ["why", "1", "--json"], ["wake", "nobody"]):
             run = self.stage.run_lull(*line)
@@ -81,6 +82,16 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         self.assertEqual(self.complete("--runtime-dir", "/tmp", "why", "night"), ["nightly"])
         self.assertIn("true", self.complete("run", "--class", "training", "--", "tru"))
 
+    def test_the_manual_names_every_command_and_is_good_roff(self):
+        page = self.stage.run_lull("completion", "man").stdout
+        for command in self.commands():
+            self.assertIn(f".SS lull {command}\n", page)
+        if not shutil.which("groff"):
+            self.skipTest("groff is not here")
+        run = subprocess.run(["groff", "-man", "-Tutf8", "-ww"], input=page, capture_output=True, text=True, timeout=20, check=True)
+        self.assertEqual(run.stderr, "")
+        self.assertIn("EXIT STATUS", re.sub(".\x08", "", run.stdout))
+
     def test_the_other_shells_accept_their_scripts(self):
         shells = [shell for shell in ("zsh", "fish") if shutil.which(shell)]
         if not shells:
@@ -91,6 +102,57 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
                 file.write(self.stage.run_lull("completion", shell).stdout)
             run = subprocess.run([shell, "-n", path], capture_output=True, text=True, timeout=20, check=False)
             self.assertEqual((run.returncode, run.stderr), (0, ""), shell)
+
+    def run_program(self, *command, env=None, **more):
+        """Under Lull, as training."""
+        line = [self.stage.build.lull, "run", "--class", "training", "--", *command]
+        return subprocess.run(line, env=self.stage.environment() | (env or {}), capture_output=True, text=True, timeout=30,
+                              check=False, **more)
+
+    def test_run_becomes_the_program(self):
+        self.start_broker()
+        for status in (0, 1, 3, 42, 255):
+            self.assertEqual(self.run_program("sh", "-c", f"exit {status}").returncode, status)
+        self.assertEqual(self.run_program("sh", "-c", "kill -TERM $$").returncode, -signal.SIGTERM)
+        self.assertEqual(self.run_program("/nonexistent/program").returncode, 127)
+        self.assertEqual(self.run_program("/").returncode, 126)
+        said = self.run_program("sh", "-c", "read line; echo $line $0 $@; echo err >&2", "--json", "a b", "--", "-x", input="in\n")
+        self.assertEqual((said.stdout, said.stderr), ("in --json a b -- -x\n", "err\n"))
+        with subprocess.Popen([self.stage.build.lull, "run", "--class", "training", "--", "sh", "-c", "echo $$; read x"],
+                              env=self.stage.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+            self.assertEqual(int(child.stdout.readline()), child.pid)  # no process between
+            child.communicate("x\n", timeout=20)
+
+    def test_run_leaves_signals_groups_and_the_terminal_alone(self):
+        self.start_broker()
+        show = "import os,signal; print(signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN or " \
+               "'SigIgn:\\t0000000000000000' in open('/proc/self/status').read(), os.getpgrp() == os.getppid(), " \
+               "sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])), sorted(int(f) for f in os.listdir('/proc/self/fd'))[:3])"
+        bare = subprocess.run(["python3", "-c", show], env=self.stage.environment(), capture_output=True, text=True, timeout=20, check=True)
+        self.assertEqual(self.run_program("python3", "-c", show).stdout, bare.stdout)
+        pid, master = pty.fork()
+        if pid == 0:
+            os.execve(self.stage.build.lull, ["lull", "run", "--class", "training", "sh", "-c",
+                                             "test -t 0 && test -t 1 && stty size && echo ready; read x"], self.stage.environment())
+        self.addCleanup(os.close, master)
+        self.read_until(master, b"ready")
+        os.write(master, b"\x03")  # Ctrl-C reaches it
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), -signal.SIGINT)
+
+    def test_run_keeps_an_own_preload_and_adds_the_library_once(self):
+        self.start_broker()
+        other = self.stage.build.path("tests/driver/libnvidia-ml.so.1")
+        say = ["sh", "-c", "echo $LD_PRELOAD; echo $LULL_CLASS"]
+        library = self.run_program(*say).stdout.split()[0]
+        self.assertEqual(self.run_program(*say, env={"LD_PRELOAD": other}).stdout.split(), [f"{library}:{other}", "training"])
+        twice = self.run_program(self.stage.build.lull, "run", "--class", "training", "--", *say, env={"LD_PRELOAD": other})
+        self.assertEqual(twice.stdout.split(), [f"{library}:{other}", "training"])
+
+    def test_status_in_one_line(self):
+        off = self.stage.run_lull("status", "--short")
+        self.assertEqual((off.returncode, off.stdout, off.stderr), (3, "lull off\n", ""))
+        self.start_broker()
+        self.assertRegex(self.stage.run_lull("status", "--short").stdout, r"^idle \S+/256M\n$")
 
     def test_top_once_shows_who_is_there(self):
         self.start_broker()
