@@ -1,6 +1,8 @@
 #include "broker/arbiter.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 namespace lull {
 
@@ -123,14 +125,30 @@ void Arbiter::step_if_due(Time now) {
   if (changed_ || now >= wake_at_) step(now);
 }
 
+void Arbiter::note_thrashing(Time now) {
+  constexpr Time window = 60 * policy::second, look_every = policy::second;
+  if (now - std::min(now, thrashing_looked_) < look_every) return;
+  thrashing_looked_ = now;
+  const bool thrashes = 2 * switches_.spent(now - std::min(now, window), now) > window;
+  if (std::exchange(thrashing_, thrashes) != thrashes)
+    audience_.on_stuck(card_, Who{}, thrashes ? Reason::thrashing : Reason::none);
+}
+
 void Arbiter::step(Time now) {
   changed_ = false;
   time_use_.observe(state_, now);
   switches_.observe(table(), now);
+  note_thrashing(now);
   tell_news();
   state_.gpu.round_trip = switches_.round_trip() ? switches_.round_trip() : 2 * switches_.predicted();
+  if (wish_ && now >= wish_->until) {
+    audience_.on_wish_over(card_, *wish_);
+    wish_.reset();
+  }
+  state_.gpu.kept_free = still_wanted(wish_, state_.gpu.foreign, now);
   policy::decide(state_, now, decisions_);
-  wake_at_ = policy::never;
+  wake_at_ = wish_ ? wish_->until : policy::never;
+  if (thrashing_) wake_at_ = std::min(wake_at_, now + policy::second);  // its end is told, too
   for (const auto& decision : decisions_) apply(decision, now);
   switches_.settle(table());
   for (auto& seat : seats_) seat.flush();
@@ -139,7 +157,7 @@ void Arbiter::step(Time now) {
 
 void Arbiter::apply(const policy::Decision& decision, Time now) {
   if (const auto* wake = std::get_if<policy::WakeAt>(&decision)) {
-    wake_at_ = wake->at;
+    wake_at_ = std::min(wake_at_, wake->at);
     return;
   }
   const auto id = policy::client_of(decision);
@@ -244,7 +262,31 @@ bool Arbiter::names_all(const CardUse& use) const {
                      [&](const Seat& seat) { return use.of(seat.who().pid).has_value(); });
 }
 
+void Arbiter::note_strangers(const CardUse& use) {
+  const auto is_client = [&](int pid) {
+    return std::any_of(seats_.begin(), seats_.end(), [pid](const Seat& seat) { return seat.who().pid == pid; });
+  };
+  strangers_.clear();
+  std::copy_if(use.processes.begin(), use.processes.end(), std::back_inserter(strangers_),
+               [&](const Stranger& s) { return !is_client(s.pid); });
+  std::stable_sort(strangers_.begin(), strangers_.end(),
+                   [](const Stranger& a, const Stranger& b) { return a.used.value_or(0) > b.used.value_or(0); });
+}
+
+void Arbiter::set_wish(std::optional<Wish> wish) {
+  wish_ = wish;
+  if (wish_) wish_->foreign = state_.gpu.foreign;
+}
+
+Bytes Arbiter::most_to_free() const {
+  const auto& gpu = state_.gpu;
+  Bytes taken = gpu.headroom + gpu.foreign;
+  for (const auto& c : state_.clients) taken += policy::native_charge(c, gpu) + (c.unevictable ? c.resident : 0);
+  return gpu.capacity - std::min(gpu.capacity, taken);
+}
+
 void Arbiter::set_used(const CardUse& use, std::optional<Bytes> mark) {
+  note_strangers(use);
   const bool quiet = mark && quiet_mark() == mark;
   // Clients that wait for room may be "moving" for as long as they wait: without this, foreign memory that was counted
   // too high once would keep them waiting for ever.

@@ -12,6 +12,7 @@
 
 #include "broker/chart.h"
 #include "broker/config.h"
+#include "broker/foreign.h"
 #include "broker/gauge.h"
 #include "broker/policy.h"
 #include "broker/seat.h"
@@ -38,8 +39,9 @@ class Audience {
   virtual ~Audience() = default;
   virtual void on_switch(const Card&, const Switch&) = 0;
   virtual void on_lease_end(const Card&, const Switch&) = 0;
-  virtual void on_stuck(const Card&, const Who&, Reason) = 0;  // Reason::none: it has ended
+  virtual void on_stuck(const Card&, const Who&, Reason) = 0;  // Reason::none: it has ended; no client: of the card
   virtual void on_overdue(const Card&, const Who&, Overdue) = 0;
+  virtual void on_wish_over(const Card&, const Wish&) = 0;
 };
 
 class Arbiter {
@@ -84,6 +86,13 @@ class Arbiter {
   void set_used(const CardUse&, std::optional<policy::Bytes> quiet_mark);
   void open_what_is_whole(policy::Time now);  // the broker is about to stop
 
+  // Room for programs without Lull (foreign.h); nothing: no longer. What cannot move, cannot make room.
+  void set_wish(std::optional<Wish>);
+  const std::optional<Wish>& wish() const { return wish_; }
+  bool thrashing() const { return thrashing_; }  // more than half of the last minute went into switches
+  policy::Bytes most_to_free() const;
+  const std::vector<Stranger>& strangers() const { return strangers_; }  // largest first
+
   const Card& card() const { return card_; }
   const policy::State& state() const { return state_; }
   const policy::Client* client(policy::ClientId) const;  // null: not on this card
@@ -111,6 +120,8 @@ class Arbiter {
   policy::Time predict(const policy::Client& next) const;  // 0: not known
   bool names_all(const CardUse&) const;
   void recount_foreign();
+  void note_strangers(const CardUse&);
+  void note_thrashing(policy::Time now);
 
   Card card_;
   Audience& audience_;
@@ -118,6 +129,10 @@ class Arbiter {
   std::vector<Seat> seats_;  // side by side with state_.clients
   std::vector<Ghost> ghosts_;
   policy::Bytes foreign_seen_ = 0;  // by NVML, without ghosts
+  policy::Time thrashing_looked_ = 0;
+  bool thrashing_ = false;
+  std::vector<Stranger> strangers_;
+  std::optional<Wish> wish_;
   policy::Decisions decisions_;
   policy::Time wake_at_ = policy::never;
   bool changed_ = true;  // since the last step

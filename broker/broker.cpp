@@ -36,10 +36,7 @@ Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const 
       started_(now_ns()),
       reception_(loop, config, *this),
       spills_(reception_, config, state_dir),
-      control_(
-          loop, events_, [this] { return status(); },
-          [this](const std::string& whom, Time lasts) { return wake(whom, lasts); },
-          [this] { return chart(); }),
+      control_(loop, events_, commands()),
       requests_(Requests::load(request_notes_)),
       oom_(run_.path + "/oom-scores"),
       speeds_(state_dir),
@@ -51,6 +48,7 @@ Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const 
   for (const auto& card : cards)
     arbiters_.push_back(std::make_unique<Arbiter>(card, config.rules, static_cast<Audience&>(*this)));
   load_speeds();
+  hook_.set(config.on_stuck, config.on_stuck_user);
 }
 
 lull::Status Broker::open() {
@@ -98,6 +96,7 @@ lull::Status Broker::open() {
 
 void Broker::reload(const Config& config) {
   config_ = config;
+  hook_.set(config.on_stuck, config.on_stuck_user);
   reception_.set_config(config);
   spills_.set_config(config);
   for (auto& arbiter : arbiters_) arbiter->set_rules(config.rules);
@@ -189,21 +188,6 @@ lull::Status Broker::refresh(Client& client, Time now) {
   return Done{};
 }
 
-void Broker::on_refused(const Card& card, const Seat& seat) {
-  const auto& who = seat.who();
-  const auto why =
-      fmt::format("out of memory: no host memory to evict it to; raise host_memory (now {}), or end a program",
-                  show_bytes(budget()));
-  log::warning("refused client={} pid={} tenant=\"{}\" bytes={} why=\"{}\"", who.id, who.pid, who.tenant,
-               show_bytes(seat.up().refused), why);
-  events_.append({{"event", "refused"},
-                  {"t_ns", now_ns()},
-                  {"gpu", show_uuid(card.uuid)},
-                  {"client", json_of(who)},
-                  {"bytes", seat.up().refused},
-                  {"why", why}});
-}
-
 void Broker::on_lost(Client& client, const char* why) {
   const Time now = now_ns();
   (void)refresh(client, now);  // its last words, such as an allocation refused; one that lies is leaving anyway
@@ -272,52 +256,6 @@ void Broker::tick() {
   take_out_garbage();
   ticking_ = !reception_.empty();
   tick_.set_time(ticking_ ? now + tick_every : policy::never);
-}
-
-void Broker::on_switch(const Card& card, const Switch& s) {
-  const auto span = [](Time from, Time to) { return from && to > from ? show_time(to - from) : std::string("-"); };
-  nlohmann::json event = {{"event", "switch"}, {"t_ns", now_ns()}, {"gpu", show_uuid(card.uuid)}};
-  event.update(json_of(s));
-  events_.append(event);
-  if (s.from.empty()) return;  // nobody had to go: no news for the journal
-  std::string from;
-  for (const auto& who : s.from) from += fmt::format("{}{}(pid {})", from.empty() ? "" : ",", who.tenant, who.pid);
-  log::info(
-      "switch id={} gpu={} from={} to={}(pid {}) reason={} close={} drain={} evict={}/{} restore={}/{} first_kernel={}",
-      s.id, show_uuid(card.uuid), from.empty() ? "-" : from, s.to.tenant, s.to.pid, name_of(s.reason),
-      span(s.seen, s.closed), span(s.closed, s.drained), show_bytes(s.evicted_bytes), span(s.drained, s.evicted),
-      show_bytes(s.restored_bytes), span(s.closed, s.restored), span(s.seen, s.first_kernel));
-}
-
-void Broker::on_lease_end(const Card& card, const Switch& s) {
-  events_.append({{"event", "lease_end"},
-                  {"t_ns", s.ended},
-                  {"gpu", show_uuid(card.uuid)},
-                  {"id", s.id},
-                  {"client", json_of(s.to)}});
-}
-
-void Broker::on_stuck(const Card& card, const Who& who, Reason reason) {
-  if (reason == Reason::none)
-    log::notice("unstuck client={} pid={} tenant=\"{}\"", who.id, who.pid, who.tenant);
-  else
-    log::warning("stuck client={} pid={} tenant=\"{}\" reason={} why=\"{}\"", who.id, who.pid, who.tenant,
-                 name_of(reason), sentence_of(reason));
-  events_.append({{"event", reason == Reason::none ? "unstuck" : "stuck"},
-                  {"t_ns", now_ns()},
-                  {"gpu", show_uuid(card.uuid)},
-                  {"client", json_of(who)},
-                  {"reason", name_of(reason)},
-                  {"why", sentence_of(reason)}});
-}
-
-void Broker::on_overdue(const Card& card, const Who& who, Overdue why) {
-  log::warning("overdue client={} pid={} tenant=\"{}\" why={}", who.id, who.pid, who.tenant, name_of(why));
-  events_.append({{"event", "overdue"},
-                  {"t_ns", now_ns()},
-                  {"gpu", show_uuid(card.uuid)},
-                  {"client", json_of(who)},
-                  {"why", name_of(why)}});
 }
 
 }  // namespace lull

@@ -19,6 +19,7 @@
 #include "broker/event_log.h"
 #include "broker/gauge.h"
 #include "broker/gpu_watch.h"
+#include "broker/hook.h"
 #include "broker/measure.h"
 #include "broker/oom.h"
 #include "broker/reception.h"
@@ -50,8 +51,11 @@ class Broker final : private Host, private Audience {
   void on_lease_end(const Card&, const Switch&) override;
   void on_stuck(const Card&, const Who&, Reason) override;
   void on_overdue(const Card&, const Who&, Overdue) override;
+  void on_wish_over(const Card&, const Wish&) override;
 
   lull::Status refresh(Client&, policy::Time now);
+  std::string blocker(const Card&, Reason) const;
+  void tell_hook(const Card&, const Who&, Reason state, const std::string& blocked_by);
   void on_refused(const Card&, const Seat&);
   void settle(const Client&, policy::Time now);  // the cards this client is on
   void settle_all(policy::Time now);
@@ -90,6 +94,9 @@ class Broker final : private Host, private Audience {
   policy::Bytes backing_held() const;
   policy::Bytes budget() const;
   Requests::Sink request_sink(policy::Time now);
+  Control::Commands commands();  // broker_commands.cpp
+  nlohmann::json free_for(const nlohmann::json& request, unsigned uid);
+  Arbiter* arbiter_named(const nlohmann::json& gpu);
   nlohmann::json status() const;  // broker_status.cpp
   nlohmann::json chart() const;   // broker_chart.cpp
   nlohmann::json status_of(const Arbiter&, std::size_t card) const;
@@ -107,6 +114,7 @@ class Broker final : private Host, private Audience {
   Requests requests_;
   OomKeeper oom_;  // used by chores alone
   Chores chores_;
+  Hook hook_;
   struct Measuring {
     unsigned tries = 0;
     bool now = false;

@@ -35,6 +35,8 @@ json json_of_client(const policy::Client& c, const Seat& seat, Time now) {
               {"overdue", name_of(c.phase.reason)},
               {"reason", name_of(c.reason)},
               {"sentence", sentence_of(c.reason)},
+              {"reason_ns", since(c.reason_since, now)},
+              {"stuck", c.stuck == Reason::none ? json(nullptr) : json(name_of(c.stuck))},
               {"needed", c.needed},
               {"resident", c.resident},
               {"native", c.native},
@@ -79,6 +81,23 @@ json json_of(const TimeUse& use) {
   return {{"ran_ns", ran}, {"recovered_ns", use.recovered()}};
 }
 
+json json_of(const Stranger& s) {
+  return {{"pid", s.pid}, {"command", s.command}, {"used", s.used ? json(*s.used) : json(nullptr)}};
+}
+
+// Who holds up a client that waits because of other programs: the largest of them that has a name.
+json blocker_of(const policy::Client& c, const Arbiter& arbiter) {
+  if (c.reason != Reason::blocked_by_foreign || arbiter.strangers().empty()) return nullptr;
+  return json_of(arbiter.strangers().front());
+}
+
+json json_of(const Wish& wish, Time now) {
+  return {{"bytes", wish.bytes},
+          {"uid", wish.uid},
+          {"since_ns", since(wish.since, now)},
+          {"left_ns", wish.until - std::min(wish.until, now)}};
+}
+
 json lease_of(const Arbiter& arbiter, Time now) {
   const auto table = arbiter.table();
   for (std::size_t i = 0; i < table.clients.size(); ++i) {
@@ -110,7 +129,10 @@ json Broker::status_of(const Arbiter& arbiter, std::size_t number) const {
   json clients = json::array();
   const auto table = arbiter.table();
   for (std::size_t i = 0; i < table.clients.size(); ++i)
-    clients.push_back(json_of_client(table.clients[i], table.seats[i], now));
+    clients.push_back(json_of_client(table.clients[i], table.seats[i], now)),
+        clients.back()["blocked_by"] = blocker_of(table.clients[i], arbiter);
+  json strangers = json::array();
+  for (const auto& stranger : arbiter.strangers()) strangers.push_back(json_of(stranger));
   const auto* last = arbiter.switches().last();
   const auto& record = arbiter.switches().record();
   return {
@@ -119,6 +141,10 @@ json Broker::status_of(const Arbiter& arbiter, std::size_t number) const {
       {"memory", gpu.capacity},
       {"total", card.total()},
       {"foreign", gpu.foreign},
+      {"strangers", strangers},
+      {"kept_free", gpu.kept_free},
+      {"thrashing", arbiter.thrashing()},
+      {"wish", arbiter.wish() ? json_of(*arbiter.wish(), now) : json(nullptr)},
       {"free", policy::free_now(arbiter.state())},
       {"headroom", gpu.headroom},
       {"native_reserve", gpu.native_reserve},

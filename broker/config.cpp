@@ -191,6 +191,8 @@ class Reader {
     if (r.linger_min > r.linger_max)
       fail(file["policy"].as_table() ? *file["policy"].node() : static_cast<const toml::node&>(file),
            "linger_min is longer than linger_max");
+    if (!config.on_stuck.empty() && config.on_stuck.front().front() != '/')
+      fail(*file["on_stuck"].node(), "on_stuck must begin with the whole path of a program");
     for (std::size_t i = 0; i < config.cards.size(); ++i) {
       const auto& card = config.cards[i];
       const auto taken = card.sizes.slots * card.sizes.residue + card.sizes.headroom;

@@ -46,6 +46,8 @@ struct Config {
   bool reserved_pages = false;  // of host memory: huge pages that are set aside, if there are any
   bool measure = true;          // cards, when they are idle
   std::uint64_t clients_per_uid = 64;
+  std::vector<std::string> on_stuck;  // a program and its arguments
+  std::string on_stuck_user = "nobody";
   policy::Rules rules;
   CardSizes sizes;  // of cards without an entry of their own
   std::vector<CardConfig> cards;

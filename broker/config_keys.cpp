@@ -18,6 +18,11 @@ constexpr std::uint64_t mib = 1ull << 20, gib = 1ull << 30, tib = 1ull << 40;
 constexpr std::size_t most_listed = 64;
 constexpr std::uint64_t day = 86400 * second;
 
+std::optional<std::string> check_argument(std::string_view text) {
+  if (text.empty() || text.size() > 4096) return "is empty or very long";
+  return std::nullopt;
+}
+
 #define FIELD(kind, member) [](Config& c) -> Field { return kind{&c.member}; }
 constexpr Key<Config> top_keys[] = {
     {"host_memory", FIELD(OptionalBytesField, host_memory), 0, 64 * tib,
@@ -54,6 +59,17 @@ constexpr Key<Config> top_keys[] = {
      "`\"when-idle\"`: the link and the calls of each card are measured once, by a helper process that has a context "
      "and "
      "little memory on it for a second or two; `\"never\"`: not. Needs `lulld --state-dir`."},
+    {"on_stuck",
+     [](Config& c) -> Field {
+       return ListField{&c.on_stuck, check_argument};
+     },
+     0, 0, "none",
+     "A command that is run when a wait has no end in sight, and when it has ended: a list of the program (with its "
+     "whole "
+     "path) and its arguments. What waits is in its environment ([operation.md](operation.md)). No shell is involved; "
+     "it "
+     "has 10 s."},
+    {"on_stuck_user", FIELD(TextField, on_stuck_user), 0, 0, "`\"nobody\"`", "Who runs it, where `lulld` is root."},
 };
 constexpr Key<Config> limit_keys[] = {
     {"clients_per_uid", FIELD(CountField, clients_per_uid), 1, 4096, nullptr,
@@ -90,6 +106,13 @@ constexpr Key<Config> policy_keys[] = {
      "Time on the card, in all, for a paused program that was sent a signal."},
     {"overdue_retry", FIELD(TimeField, rules.overdue_retry), 10 * ms, day, nullptr,
      "Pause before the next attempt after work on the card did not finish in time; doubled each time, up to a minute."},
+    {"max_wait", FIELD(TimeField, rules.max_wait), second, day, nullptr,
+     "After this long a wait without an end in sight is told: as an event, to `lull why`, and to `on_stuck`."},
+    {"starved_after", FIELD(TimeField, rules.starved_after), second, 7 * day, nullptr,
+     "Training that requests have kept off the card for so long at a stretch is told as starved."},
+    {"computing_max", FIELD(TimeField, rules.computing_max), second, 7 * day, nullptr,
+     "An interactive program that computes for longer without a pause of its own takes turns with training until it is "
+     "idle."},
     {"growth_headroom", FIELD(BytesField, rules.growth_headroom), 0, tib, nullptr,
      "Room to grow that is granted beyond present needs, where the card has it to spare."},
     {"drain_limit", FIELD(MicrosecondsField, rules.drain_limit_us), 0, second, nullptr,

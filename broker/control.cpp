@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "broker/log.h"
-#include "broker/soon.h"
+#include "protocol/socket.h"
 
 namespace lull {
 namespace {
@@ -21,8 +21,8 @@ json problem(const std::string& text) { return {{"error", text}}; }
 
 }  // namespace
 
-Control::Control(Loop& loop, EventLog& events, Status status, Wake wake, Status chart)
-    : loop_(loop), events_(events), status_(std::move(status)), wake_(std::move(wake)), chart_(std::move(chart)) {
+Control::Control(Loop& loop, EventLog& events, Commands commands)
+    : loop_(loop), events_(events), commands_(std::move(commands)) {
   events_.follower = [this](const std::string& line) {
     for (auto& peer : peers_)
       if (peer->following && !peer->gone) say(*peer, line);
@@ -44,6 +44,9 @@ void Control::accept_from(int listener) {
   auto peer = std::make_unique<Peer>();
   peer->socket = Fd(::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!peer->socket) return;
+  const auto who = peer_of(peer->socket.get());
+  if (!who) return log::warning("control why=\"{}\"", who.error().what);
+  peer->uid = who->uid;
   if (peers_.size() >= most_peers) return say(*peer, dump(problem("too many connections to the control socket")));
   auto source = loop_.io(peer->socket.get(), EPOLLIN, Urgency::report,
                          [this, p = peer.get()](std::uint32_t events) { on_ready(*p, events); });
@@ -83,17 +86,18 @@ void Control::answer(Peer& peer, std::string_view line) {
   if (!request.is_object())
     return say(peer, dump(problem("a request is a JSON object on one line, as {\"cmd\":\"status\"}")));
   const auto cmd = request.find("cmd");
-  if (cmd == request.end() || !cmd->is_string())
-    return say(peer, dump(problem("cmd is missing: status, events, chart, wake")));
-  if (*cmd == "status") return say(peer, dump(status_()));
-  if (*cmd == "chart") return say(peer, dump(chart_()));
-  if (*cmd == "wake") {
-    const auto whom = request.find("whom"), lasts = request.find("for_ns");
-    if (whom == request.end() || !whom->is_string()) return say(peer, dump(problem("whom is missing: a tenant")));
-    const bool said = lasts != request.end() && lasts->is_number_unsigned();
-    return say(peer, dump(wake_(whom->get<std::string>(), said ? lasts->get<policy::Time>() : usual_wake)));
-  }
-  if (*cmd != "events") return say(peer, dump(problem("unknown cmd; known are: status, events, chart, wake")));
+  if (cmd != request.end() && *cmd == "events") return tell_events(peer, request);
+  const auto command =
+      cmd != request.end() && cmd->is_string() ? commands_.find(cmd->get_ref<const std::string&>()) : commands_.end();
+  if (command != commands_.end()) return say(peer, dump(command->second(request, peer.uid)));
+  std::string known = "events";
+  for (const auto& [name, run] : commands_) known += ", " + name;
+  say(peer, dump(problem((cmd == request.end() || !cmd->is_string() ? "cmd is missing; known are: "
+                                                                    : "unknown cmd; known are: ") +
+                         known)));
+}
+
+void Control::tell_events(Peer& peer, const json& request) {
   const auto follow = request.find("follow");
   peer.following = follow != request.end() && follow->is_boolean() && follow->get<bool>();
   peer.last = !peer.following;

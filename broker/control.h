@@ -4,6 +4,7 @@
 #pragma once
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -18,14 +19,15 @@ namespace lull {
 
 class Control {
  public:
-  using Status = std::function<nlohmann::json()>;
-  using Wake = std::function<nlohmann::json(const std::string& whom, policy::Time lasts)>;
-  Control(Loop&, EventLog&, Status, Wake, Status chart);
+  using Command = std::function<nlohmann::json(const nlohmann::json& request, unsigned uid)>;
+  using Commands = std::map<std::string, Command, std::less<>>;
+  Control(Loop&, EventLog&, Commands);
   lull::Status open(int listener);
 
  private:
   struct Peer {
     Fd socket;
+    unsigned uid = 0;
     Source source;
     std::string in, out;
     bool following = false, gone = false, last = false;  // last: close when everything is written
@@ -34,15 +36,14 @@ class Control {
   void on_ready(Peer&, std::uint32_t events);
   void read(Peer&);
   void answer(Peer&, std::string_view line);
+  void tell_events(Peer&, const nlohmann::json& request);
   void say(Peer&, const std::string& line);
   void write(Peer&);
   void leave(Peer&);
 
   Loop& loop_;
   EventLog& events_;
-  Status status_;
-  Wake wake_;
-  Status chart_;
+  Commands commands_;
   Source listener_, gravedigger_;
   std::list<std::unique_ptr<Peer>> peers_;
 };

@@ -11,7 +11,8 @@ namespace {
 
 std::optional<CardUse> ask_card(const Nvml& nvml, std::size_t index) {
   const auto before = nvml.memory(index);
-  auto processes = nvml.processes(index);
+  std::vector<Stranger> processes;
+  for (const auto& [pid, used] : nvml.processes(index)) processes.push_back({pid, used, command_of(pid)});
   const auto after = nvml.memory(index);
   if (!before || !after) return std::nullopt;
   return CardUse{after->used, std::move(processes), before->used == after->used};
@@ -21,7 +22,7 @@ std::optional<CardUse> ask_card(const Nvml& nvml, std::size_t index) {
 
 std::optional<policy::Bytes> CardUse::of(int pid) const {
   for (const auto& process : processes)
-    if (process.pid == pid) return process.used;
+    if (process.pid == pid) return process.used;  // nothing, too, if it is not told
   return std::nullopt;
 }
 

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "broker/foreign.h"
 #include "broker/host_memory.h"
 #include "broker/nvml.h"
 #include "protocol/fd.h"
@@ -15,9 +16,9 @@
 namespace lull {
 
 struct CardUse {
-  policy::Bytes used;                    // in all
-  std::vector<Nvml::Process> processes;  // by whom, as far as the driver tells
-  bool steady = false;                   // the sum was the same before and after asking by whom
+  policy::Bytes used;               // in all
+  std::vector<Stranger> processes;  // by whom, as far as the driver tells; clients too
+  bool steady = false;              // the sum was the same before and after asking by whom
 
   std::optional<policy::Bytes> of(int pid) const;
 };

@@ -23,7 +23,15 @@ struct Descriptor {
   int ours, theirs;
 };
 
-pid_t spawn(const std::vector<std::string>& arguments, std::span<const Descriptor> descriptors) {
+std::vector<char*> pointers_to(const std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (const auto& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+pid_t spawn(const std::vector<std::string>& arguments, std::span<const Descriptor> descriptors,
+            const std::vector<std::string>* environment = nullptr) {
   posix_spawn_file_actions_t actions;
   if (posix_spawn_file_actions_init(&actions) != 0) return 0;
   for (const auto& d : descriptors)  // fails only for lack of memory; the helper reports it
@@ -34,11 +42,12 @@ pid_t spawn(const std::vector<std::string>& arguments, std::span<const Descripto
   sigemptyset(&none);
   (void)posix_spawnattr_setsigmask(&attributes, &none);
   (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  std::vector<char*> argv;
-  for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
+  const auto argv = pointers_to(arguments);
+  const auto variables = environment ? pointers_to(*environment) : std::vector<char*>();
   pid_t pid = 0;
-  if (posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv.data(), environ) != 0) pid = 0;
+  if (posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv.data(),
+                  environment ? variables.data() : environ) != 0)
+    pid = 0;
   (void)posix_spawn_file_actions_destroy(&actions);
   (void)posix_spawnattr_destroy(&attributes);
   return pid;
@@ -46,9 +55,10 @@ pid_t spawn(const std::vector<std::string>& arguments, std::span<const Descripto
 
 }  // namespace
 
-pid_t start_helper(const std::vector<std::string>& arguments, int fd, int as) {
+pid_t start_helper(const std::vector<std::string>& arguments, int fd, int as,
+                   const std::vector<std::string>* environment) {
   const Descriptor descriptor{fd, as};
-  return spawn(arguments, {&descriptor, 1});
+  return spawn(arguments, {&descriptor, 1}, environment);
 }
 
 // Out of the way first: one of ours could have the number that another one is to get.

@@ -12,7 +12,9 @@ namespace lull {
 
 // Runs this program with these arguments and `fd` as descriptor `as`. Not yet reaped, its number is its own: it may be
 // killed until reap_helper() is called. 0: it could not be started.
-pid_t start_helper(const std::vector<std::string>& arguments, int fd, int as);
+// `environment`: null for this program's own.
+pid_t start_helper(const std::vector<std::string>& arguments, int fd, int as,
+                   const std::vector<std::string>* environment = nullptr);
 // The same with several descriptors, as 3, 4, ...
 pid_t start_helper(const std::vector<std::string>& arguments, std::span<const int> fds);
 bool await_end(pid_t, policy::Time longest);  // false: it has not ended; it is not reaped

@@ -3,6 +3,8 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace lull {
 namespace {
 
@@ -35,6 +37,26 @@ void find(void* library, const char* name, F*& function) {
   function = reinterpret_cast<F*>(::dlsym(library, name));
 }
 
+using ListProcesses = int (*)(void*, unsigned*, ProcessV3*);
+
+std::vector<ProcessV3> list_of(ListProcesses list, void* handle) {
+  std::vector<ProcessV3> table(list ? 64 : 0);
+  unsigned count = 0;
+  int result = list ? insufficient_size : success;
+  while (result == insufficient_size && table.size() < 4096) {  // it may grow between two questions
+    if (count > table.size()) table.resize(2 * count);
+    count = static_cast<unsigned>(table.size());
+    result = list(handle, &count, table.data());
+  }
+  table.resize(result == success ? std::min<std::size_t>(count, table.size()) : 0);
+  return table;
+}
+
+Nvml::Process process_of(const ProcessV3& entry) {
+  const auto used = entry.used == use_not_told ? std::nullopt : std::optional<policy::Bytes>(entry.used);
+  return {static_cast<int>(entry.pid), used};
+}
+
 }  // namespace
 
 struct Nvml::Functions {
@@ -45,7 +67,8 @@ struct Nvml::Functions {
   int (*uuid)(void*, char*, unsigned) = nullptr;
   int (*memory)(void*, MemoryV1*) = nullptr;
   int (*memory_v2)(void*, MemoryV2*) = nullptr;              // null before driver 510
-  int (*processes)(void*, unsigned*, ProcessV3*) = nullptr;  // null before driver 510
+  int (*computing)(void*, unsigned*, ProcessV3*) = nullptr;  // null before driver 510
+  int (*drawing)(void*, unsigned*, ProcessV3*) = nullptr;    // likewise
   int (*pci)(void*, PciV3*) = nullptr;                       // null in very old drivers
   int (*driver)(char*, unsigned) = nullptr;
   const char* (*error)(int) = nullptr;
@@ -59,7 +82,8 @@ Nvml::Nvml(void* library) : library_(library), call_(std::make_unique<Functions>
   find(library, "nvmlDeviceGetUUID", call_->uuid);
   find(library, "nvmlDeviceGetMemoryInfo", call_->memory);
   find(library, "nvmlDeviceGetMemoryInfo_v2", call_->memory_v2);
-  find(library, "nvmlDeviceGetComputeRunningProcesses_v3", call_->processes);
+  find(library, "nvmlDeviceGetComputeRunningProcesses_v3", call_->computing);
+  find(library, "nvmlDeviceGetGraphicsRunningProcesses_v3", call_->drawing);
   find(library, "nvmlDeviceGetPciInfo_v3", call_->pci);
   find(library, "nvmlSystemGetDriverVersion", call_->driver);
   find(library, "nvmlErrorString", call_->error);
@@ -128,18 +152,11 @@ std::string Nvml::driver_version() const {
 
 std::vector<Nvml::Process> Nvml::processes(std::size_t gpu) const {
   std::vector<Process> found;
-  if (!call_->processes) return found;
-  std::vector<ProcessV3> table(64);
-  unsigned count = 0;
-  int result = insufficient_size;
-  while (result == insufficient_size && table.size() < 4096) {  // it may grow between two questions
-    if (count > table.size()) table.resize(2 * count);
-    count = static_cast<unsigned>(table.size());
-    result = call_->processes(handles_[gpu], &count, table.data());
+  for (const auto& entry : list_of(call_->computing, handles_[gpu])) found.push_back(process_of(entry));
+  for (const auto& entry : list_of(call_->drawing, handles_[gpu])) {  // some do both
+    const auto listed = [&](const Process& p) { return p.pid == static_cast<int>(entry.pid); };
+    if (std::none_of(found.begin(), found.end(), listed)) found.push_back(process_of(entry));
   }
-  if (result != success) return found;
-  for (unsigned i = 0; i < count; ++i)
-    if (table[i].used != use_not_told) found.push_back({static_cast<int>(table[i].pid), table[i].used});
   return found;
 }
 

@@ -24,14 +24,14 @@ class Nvml {
   };
   struct Process {
     int pid;
-    policy::Bytes used;  // everything it holds on the card, its context included
+    std::optional<policy::Bytes> used;  // everything it holds on the card, its context included; nothing: not told
   };
   std::size_t count() const { return handles_.size(); }
   std::optional<Uuid> uuid(std::size_t gpu) const;
   std::optional<Memory> memory(std::size_t gpu) const;
   std::optional<std::string> pci_address(std::size_t gpu) const;  // "0000:65:00.0", as in /sys/bus/pci/devices
   std::string driver_version() const;                             // "580.65.06"; empty: not told
-  std::vector<Process> processes(std::size_t gpu) const;          // without those whose use the driver does not tell
+  std::vector<Process> processes(std::size_t gpu) const;          // that compute or draw
 
  private:
   struct Functions;

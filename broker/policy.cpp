@@ -7,7 +7,6 @@ namespace lull::policy {
 namespace {
 
 constexpr Time longest_let_go = 60 * second;
-constexpr Time says_stuck = 60 * second;  // a client whose memory cannot be copied says so for this long first
 constexpr std::uint32_t stuck_count = 7;  // 0.5 s doubled seven times is about that minute
 constexpr int most_passes = 8;            // two are the rule: one that decides, one that finds nothing more
 
@@ -70,16 +69,27 @@ void say_new_reasons(Work& w, const Answer& answer) {
     if (i.c.reason != i.reason) answer.say(i, SetGate{i.c.id, i.c.gate.state, i.reason});
 }
 
+// Since when it is as it is, with the reason that is about to be told.
+Time reason_since(const Work& w, const Item& i) { return i.c.reason == i.reason ? i.c.reason_since : w.now; }
+
+bool starves(Work& w, const Item& i) {
+  const bool waits = i.own_class == Class::training && i.level != Level::none && !i.let_in();
+  return waits && w.holder && w.holder->c.klass > Class::training && w.passed(i.c.gate_since, w.rules.starved_after);
+}
+
 Reason stuck_reason(Work& w, const Item& i) {
-  if (i.too_big) return Reason::does_not_fit;
+  if (i.misfit == Reason::does_not_fit || i.misfit == Reason::over_reserve) return i.misfit;
+  if (i.too_big()) return w.passed(reason_since(w, i), w.rules.max_wait) ? i.misfit : Reason::none;
+  if (i.reason == Reason::blocked_by_foreign && w.passed(reason_since(w, i), w.rules.max_wait)) return i.reason;
   if (i.c.overdue_count >= stuck_count) return Reason::overdue;
-  if (i.evict > 0 && !i.drained && !i.open && w.passed(i.c.gate_since, says_stuck)) return Reason::overdue;
+  if (starves(w, i)) return Reason::training_starved;
+  if (i.evict > 0 && !i.drained && !i.open && w.passed(i.c.gate_since, w.rules.max_wait)) return Reason::overdue;
   if (&i == w.holder && stalled(w, i)) return Reason::restoring;
   const PhaseWord& phase = i.c.phase;
   const bool memory = phase.reason == Overdue::no_backing || phase.reason == Overdue::copy_failed ||
                       phase.reason == Overdue::no_device_memory || phase.reason == Overdue::spill_lost;
   const bool present = phase.phase == Phase::overdue && phase.generation == i.c.gate.generation;
-  return present && memory && w.passed(i.c.gate_since, says_stuck) ? Reason::overdue : Reason::none;
+  return present && memory && w.passed(i.c.gate_since, w.rules.max_wait) ? Reason::overdue : Reason::none;
 }
 
 // Loose while nobody comes: a long queue gives a trainer room for pauses of its own. Nobody has to wait for the drain

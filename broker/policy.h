@@ -40,11 +40,14 @@ struct Rules {
   Time loading_quiet = 30 * second;  // a starting service counts as loaded after this long without activity
   Time loading_max = 300 * second;
   Time loading_linger = 10 * second;
-  Time yield_idle = 50 * ms;              // a holder idle for this long yields to a waiting peer of its class
-  Time max_slice = 5 * second;            // a busy one yields after this long
-  Time exit_grace = 60 * second;          // what a program with a signal behind the gate gets, in all
-  Time overdue_retry = 500 * ms;          // doubled at each failure in a row, up to a minute
-  Bytes growth_headroom = 256ull << 20;   // quota above what is needed, where the card has it to spare
+  Time yield_idle = 50 * ms;             // a holder idle for this long yields to a waiting peer of its class
+  Time max_slice = 5 * second;           // a busy one yields after this long
+  Time exit_grace = 60 * second;         // what a program with a signal behind the gate gets, in all
+  Time overdue_retry = 500 * ms;         // doubled at each failure in a row, up to a minute
+  Time max_wait = 60 * second;           // a wait without an end in sight is said after this long
+  Time starved_after = 600 * second;     // training that has waited for higher classes for so long at a stretch says so
+  Time computing_max = 600 * second;     // who is interactive and computes for longer counts as training until idle
+  Bytes growth_headroom = 256ull << 20;  // quota above what is needed, where the card has it to spare
   std::uint32_t drain_limit_us = 50'000;  // of training's work in flight, while a higher class has a client; 0: none
   std::uint32_t armed_drain_limit_us = 2'000;  // ... while a request is on its way
 };
@@ -83,6 +86,7 @@ struct Client {
                              // program which saves its state in several bursts gets the card for each
   Time wants_since = 0, interrupted_since = 0;
   Time last_submission = 0;  // 0: none seen yet
+  Time busy_since = 0;       // since when it has computed, or waited to, without a pause of its own
   Bytes backing = 0;         // host memory it has been given to evict to
   bool unevictable = false;  // nothing of it can move (LULL_IPC=native)
   // Requests seen by the kernel programs; all zero without them.
@@ -109,12 +113,18 @@ struct Client {
   Time overdue_until = 0;              // let go after a failed drain; not to be paused again before this
   std::uint32_t overdue_count = 0;     // in a row; the arbiter clears it when a drain succeeds
   Reason reason = Reason::none;        // why gate and quota are as they are
-  Reason stuck = Reason::none;         // the last Stuck
+  Time reason_since = 0;
+  Reason stuck = Reason::none;  // the last Stuck
 };
+
+// A submission, or one that waits, has been seen: is it still the same computation? To be called before the times of
+// the last ones are changed. Time behind a closed gate is no pause of its own.
+void note_busy(Client&, const Rules&, Time now);
 
 struct Gpu {
   Bytes capacity = 0;        // device memory in all
   Bytes foreign = 0;         // held by programs that are not clients
+  Bytes kept_free = 0;       // to be freed and kept for such programs, beyond what they hold
   Bytes native_reserve = 0;  // kept for each client's contexts and modules
   Bytes headroom = 0;        // never given out
   Bytes chunk = 2ull << 20;  // unit of eviction

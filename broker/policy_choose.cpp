@@ -75,7 +75,7 @@ bool stalled(Work& w, const Item& h) {
 Choice choose(Work& w) {
   Item* best = best_waiting(w);
   Item* h = w.holder;
-  if (h && h->too_big) return {best, best ? reason_for(w, *best) : Reason::none, Reason::does_not_fit};
+  if (h && h->too_big()) return {best, best ? reason_for(w, *best) : Reason::none, h->misfit};
   if (!best || (h && !stalled(w, *h) && !gives_way(w, *h, *best))) return {h, Reason::none, Reason::none};
   if (h && stalled(w, *h)) return {best, reason_for(w, *best), Reason::overdue};
   const bool peers = h && h->level == best->level;

@@ -49,7 +49,14 @@ bool must_let_go(const Item& i) {
          (c.phase.reason == Overdue::stream_busy && i.evict > 0);
 }
 
+// The card refused what had been promised: somebody whom the broker has not seen yet took it.
+bool finds_no_memory(const Item& i) {
+  return i.c.phase.phase == Phase::overdue && i.c.phase.reason == Overdue::no_device_memory &&
+         i.c.phase.generation == i.c.gate.generation;
+}
+
 Reason waits_for_memory(Work& w, const Item& i) {
+  if (finds_no_memory(i)) return Reason::blocked_by_foreign;
   const auto some = [&w](auto is) { return std::any_of(w.items().begin(), w.items().end(), is); };
   if (fills(w, i) && i.quota_or_resident() >= i.goal) return Reason::restoring;
   if (some([](const Item& v) { return v.let_go && !v.seated; })) return Reason::overdue;
@@ -73,7 +80,7 @@ Reason reason_of_holder(const Item& h) {
 }
 
 Reason closed_reason(Work& w, const Item& i) {
-  if (i.too_big) return Reason::does_not_fit;
+  if (i.too_big()) return i.misfit;
   if (i.seated && closed_for_maybe(w, i)) return Reason::maybe_request;
   if (&i == w.holder) return Reason::overdue;
   const Item* h = paused_for(w, i);

@@ -35,7 +35,7 @@ bool runs(const Work& w, const Item& i) { return i.open || &i == w.holder; }
 
 // Whether this client is to be brought nearer to its goal, if there is memory.
 bool hungry(const Work& w, const Item& i) {
-  if (i.quota_or_resident() >= i.goal || i.too_big) return false;
+  if (i.quota_or_resident() >= i.goal || i.too_big()) return false;
   if (i.entitled) return runs(w, i);
   return i.open && can_hold(w, i) >= i.goal;
 }
@@ -89,6 +89,11 @@ void give_headroom(Work& w) {
   }
 }
 
+void take_headroom(Work& w) {
+  for (Item& i : w.items())
+    if (runs(w, i) && i.whole && !i.quota && i.c.quota && *i.c.quota > i.goal) set_quota(w, i, i.goal);
+}
+
 // Whoever has no turn runs only with all its memory, and with room for what its calls of the driver want. Left open it
 // would seem to ask for what nobody has promised it.
 void close_uncovered(Work& w) {
@@ -112,9 +117,13 @@ void plan_quotas(Work& w) {
     else if (stays || !i.c.quota)
       set_quota(w, i, i.c.resident);
   }
+  const bool short_of = w.free < 0;  // other programs took it, or it is to be kept free for them
   const Fill fill = fill_in_order(w);
   if (fill.lacking) take_back(w, *fill.lacking);
-  if (fill.finished) give_headroom(w);
+  if (short_of)
+    take_headroom(w);
+  else if (fill.finished)
+    give_headroom(w);
   close_uncovered(w);
 }
 

@@ -1,70 +1,11 @@
-// broker/policy_rank.cpp: what is true of each client, and how much it wants the card.
+// broker/policy_rank.cpp: how much each client wants the card, and since when.
 #include "broker/policy_work.h"
 
 namespace lull::policy {
 namespace {
 
-// Sizes come from strangers; beyond this they are nonsense, and below it sums of them cannot overflow.
-constexpr Bytes largest_size = Bytes{1} << 50;
-constexpr Time seen_linger = 250 * ms;        // a shim tells of submissions every 100 ms
-constexpr Time hint_lasts = 200 * ms;         // anybody can connect: it tightens the work in flight, and no more
-constexpr Time answers_within = 10 * second;  // a shim looks every 100 ms; one that is silent this long is stopped
-
-void tame(Client& c) {
-  for (Bytes* size :
-       {&c.resident, &c.needed, &c.native, &c.quota_high, &c.native_wanted, &c.native_given, &c.native_floor})
-    *size = std::min(*size, largest_size);
-}
-
-bool answers_closed_gate(const Client& c) {
-  return c.gate.state == GateState::closed && c.seen_gate == c.gate && c.phase.generation == c.gate.generation;
-}
-
-// A stopped program cannot use the card, whatever it asked for before. Once it has missed an earlier word it is not
-// given another chance before it answers.
-bool absent(Work& w, const Client& c) {
-  const std::uint64_t missed = c.gate.generation - std::min(c.gate.generation, c.seen_gate.generation);
-  if (missed == 0) return false;
-  return (missed > 1 && c.gate.state == GateState::closed) || w.passed(c.gate_since, answers_within);
-}
-
-bool cannot_copy(const Client& c) {
-  return answers_closed_gate(c) && c.phase.phase == Phase::overdue &&
-         (c.phase.reason == Overdue::no_backing || c.phase.reason == Overdue::copy_failed);
-}
-
-void measure(Work& w, Item& i) {
-  const Client& c = i.c;
-  const Phase phase = c.phase.phase;
-  i.quota.reset();
-  i.gives_native = false;
-  i.goal = std::max(c.needed, c.resident);
-  i.whole = c.resident >= c.needed;
-  // Memory moves only once it has drained, and what has moved stays drained while the gate stays closed.
-  i.drained = answers_closed_gate(c) && (phase == Phase::drained || phase == Phase::moving || phase == Phase::ready);
-  i.let_go = c.overdue_until != 0 && !w.passed(c.overdue_until, 0);
-  i.absent = absent(w, c);
-  i.fixed = c.unevictable || i.let_go || cannot_copy(c);
-  i.settled = i.fixed ? c.resident : std::min(c.quota.value_or(c.resident), c.resident);
-}
-
-// Room is taken from others for it; so what cannot be seen to be used is believed up to a share of the card.
-bool believable(const Item& i, const Gpu& gpu) {
-  return native_charge(i.c, gpu) + i.lack - std::max(gpu.native_reserve, i.c.native) <= gpu.capacity / 16;
-}
-
-// `most`: what it may hold by the side of what no one can move. A restore that finds no memory although it may have it
-// asks for room like that, too; when it cannot be given, the client does not fit.
-void measure_native(const Work& w, Item& i, Signed most) {
-  const Client& c = i.c;
-  const bool restores = !i.whole;
-  i.lack = c.native_wanted - std::min(c.native_wanted, c.native_given);
-  i.refused = i.lack > 0 && (!believable(i, w.gpu) || static_cast<Signed>(c.needed + i.lack) > most);
-  if (i.refused) i.lack = 0;
-  i.whole = i.whole && i.lack == 0;
-  const bool found_none = c.phase.phase == Phase::overdue && c.phase.reason == Overdue::no_device_memory;
-  i.too_big = restores && (static_cast<Signed>(c.needed) > most || (i.refused && found_none));
-}
+constexpr Time seen_linger = 250 * ms;  // a shim tells of submissions every 100 ms
+constexpr Time hint_lasts = 200 * ms;   // anybody can connect: it tightens the work in flight, and no more
 
 bool first_load(const Client& c) { return c.loading && c.lease_ended == 0 && c.needed > c.resident; }
 bool grows(const Item& i) { return i.open_now() && !i.let_go && i.c.quota && i.c.needed > *i.c.quota; }
@@ -166,7 +107,7 @@ Time waits_since(const Item& i) {
 void rank(Work& w, Item& i) {
   i.level = Level::none;
   i.demands = false;
-  if (i.too_big || i.absent || stands_back(w, i)) return;
+  if (i.too_big() || i.absent || stands_back(w, i)) return;
   if (may_finish(w, i)) {
     i.level = Level::exit;
     i.demands = true;
@@ -195,42 +136,12 @@ void watch_arrivals(Work& w) {
 
 }  // namespace
 
-Work::Work(const State& state, Time at) : gpu(state.gpu), rules(state.rules), now(at) {
-  count = std::min(state.clients.size(), max_clients);
-  for (std::size_t n = 0; n < count; ++n) {
-    Item* item = std::construct_at(&storage[n]);
-    item->c = state.clients[n];
-    item->index = static_cast<std::uint32_t>(n);
-    tame(item->c);
-  }
-}
-
 bool idle_for(Work& w, const Item& i, Time duration) {
   return i.open_now() && i.whole && w.passed(last_activity(i.c), duration);
 }
 
-void measure(Work& w) {
-  const auto size = [](Bytes bytes) { return static_cast<Signed>(std::min(bytes, largest_size)); };
-  w.room = size(w.gpu.capacity) - size(w.gpu.headroom) - size(w.gpu.foreign);
-  w.next = never;
-  w.holder = nullptr;
-  Signed held = 0, pinned = 0;
-  for (Item& i : w.items()) {
-    measure(w, i);
-    w.room -= size(native_charge(i.c, w.gpu));
-    held += size(i.held());
-    if (i.c.unevictable) pinned += size(i.c.resident);
-    if (i.holds()) w.holder = &i;
-  }
-  w.free = w.room - held;
-  for (Item& i : w.items()) {
-    const Signed own = i.c.unevictable ? size(i.c.resident) : 0;
-    measure_native(w, i, w.room - pinned + own);
-  }
-  watch_arrivals(w);
-}
-
 void rank(Work& w) {
+  watch_arrivals(w);
   for (Item& i : w.items()) rank(w, i);
 }
 

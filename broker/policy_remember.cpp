@@ -6,15 +6,20 @@
 namespace lull::policy {
 namespace {
 
+void note_reason(Client& c, Reason reason, Time now) {
+  if (c.reason != reason) c.reason_since = now;
+  c.reason = reason;
+}
+
 void apply(Client& c, const SetGate& d, Time now) {
-  c.reason = d.reason;
+  note_reason(c, d.reason, now);
   if (c.gate.state == d.state) return;
   c.gate = {c.gate.generation + 1, d.state};
   c.gate_since = now;
 }
 
-void apply(Client& c, const SetQuota& d, Time) {
-  c.reason = d.reason;
+void apply(Client& c, const SetQuota& d, Time now) {
+  note_reason(c, d.reason, now);
   c.quota = d.quota;
   c.quota_high = std::max(c.quota_high, d.quota);
 }
@@ -53,6 +58,11 @@ void apply(Client& c, const Stuck& d, Time) { c.stuck = d.reason; }
 void apply(Client&, const WakeAt&, Time) {}
 
 }  // namespace
+
+void note_busy(Client& c, const Rules& rules, Time now) {
+  const Time last = std::max(c.last_submission, c.gate_since);
+  if (c.busy_since == 0 || now - std::min(now, last) > rules.min_hold) c.busy_since = now;
+}
 
 std::optional<ClientId> client_of(const Decision& decision) {
   return std::visit(

@@ -51,7 +51,7 @@ void give_seats(Work& w) {
     const Group group = group_of(w, i);
     const auto cost = static_cast<Signed>(i.goal + i.lack - (i.fixed ? i.c.resident : 0));
     const bool by_turn = group <= Group::running;
-    i.seated = !i.too_big && (group == Group::holder || i.goal + i.lack == 0 || ((by_turn || !full) && cost <= room));
+    i.seated = !i.too_big() && (group == Group::holder || i.goal + i.lack == 0 || ((by_turn || !full) && cost <= room));
     i.entitled = i.seated && by_turn;
     if (i.seated)
       room -= cost;
@@ -69,7 +69,8 @@ bool leaves_before(const Item& a, const Item& b) {
 // What the entitled lack when all that was sent before has been done.
 Signed deficit(Work& w) {
   Signed over = -w.room;
-  bool lacking = false;  // room lost to foreign programs evicts nobody by itself
+  bool lacking =
+      w.gpu.kept_free > 0;  // room lost to foreign programs evicts nobody by itself; what they are promised does
   for (const Item& i : w.items()) {
     over += static_cast<Signed>(i.entitled ? i.goal + i.lack : i.settled);
     lacking = lacking || (i.entitled && !i.whole);

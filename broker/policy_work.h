@@ -36,11 +36,13 @@ struct Item {
   Client c;             // a copy: decisions are remembered in it as they are made
   std::uint32_t index;  // order of connection
   // measure
-  Bytes goal;     // what it holds when it is whole
-  Bytes settled;  // what it will hold when it has done what was sent to it
-  Bytes lack;     // of room for native memory: wanted, and not given yet
-  bool refused;   // it wants more of that than it can be given
-  bool whole, drained, let_go, fixed, absent, too_big;
+  Class own_class;  // the class in `c` is the one it counts as now
+  Bytes goal;       // what it holds when it is whole
+  Bytes settled;    // what it will hold when it has done what was sent to it
+  Bytes lack;       // of room for native memory: wanted, and not given yet
+  bool refused;     // it wants more of that than it can be given
+  bool whole, drained, let_go, fixed, absent;
+  Reason misfit;  // why the card cannot give what it needs, however the others fare; none: it can
   // rank
   Level level;
   bool demands;  // wants the card now, rather than lingering on it
@@ -55,6 +57,7 @@ struct Item {
   bool gives_native;  // what it lacks
   Reason reason;
 
+  bool too_big() const { return misfit != Reason::none; }
   bool holds() const { return c.lease_since != 0; }
   bool open_now() const { return c.gate.state == GateState::open; }
   bool let_in() const { return c.gate.state != GateState::closed; }  // open, or not managed yet

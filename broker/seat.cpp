@@ -37,7 +37,7 @@ Status Seat::read(policy::Client& c, const policy::Rules& rules, policy::Bytes c
   c.native = believed_native(card);
   c.native_wanted = up_.native_wanted;
   read_quota(c);
-  read_demand(c, before, now);
+  read_demand(c, rules, before, now);
   read_progress(c, rules, before, now);
   return Done{};
 }
@@ -55,8 +55,9 @@ void Seat::read_quota(policy::Client& c) {
   for (const Sent& sent : sent_) c.quota_high = std::max(c.quota_high, sent.bytes);
 }
 
-void Seat::read_demand(policy::Client& c, const UpWords& before, Time now) {
+void Seat::read_demand(policy::Client& c, const policy::Rules& rules, const UpWords& before, Time now) {
   if (up_.wants != before.wants && c.gate.state != GateState::open && !c.wants) {
+    policy::note_busy(c, rules, now);
     c.wants = true;
     c.wants_since = now;
     if (c.waiting == 0 && now - std::min(now, last_demand_) > demand_gap) {
@@ -77,7 +78,10 @@ void Seat::read_demand(policy::Client& c, const UpWords& before, Time now) {
 }
 
 void Seat::read_progress(policy::Client& c, const policy::Rules& rules, const UpWords& before, Time now) {
-  if (up_.submissions != before.submissions) c.last_submission = now;
+  if (up_.submissions != before.submissions) {
+    policy::note_busy(c, rules, now);
+    c.last_submission = now;
+  }
   if (c.resident < c.needed)
     c.whole_since = 0;
   else if (c.whole_since == 0)

@@ -76,7 +76,7 @@ class Seat {
  private:
   policy::Bytes believed_native(policy::Bytes card) const;
   void read_quota(policy::Client&);
-  void read_demand(policy::Client&, const UpWords& before, policy::Time now);
+  void read_demand(policy::Client&, const policy::Rules&, const UpWords& before, policy::Time now);
   void read_progress(policy::Client&, const policy::Rules&, const UpWords& before, policy::Time now);
   void send_quota(const policy::Client&);
   static void note_gap(policy::Client&, policy::Time now);

@@ -127,6 +127,19 @@ void Switches::observe(const Table& table, Time now) {
   }
 }
 
+// From the closing of the others' gates until the newcomer's memory is there.
+Time Switches::spent(Time from, Time to) const {
+  Time sum = 0;
+  for (auto s = history_.rbegin(); s != history_.rend() && (s->ended == 0 || s->ended > from); ++s) {
+    const bool moves = s->restored_bytes > 0 || s->evicted_bytes > 0;
+    const Time unfinished = s->ended ? s->ended : to;
+    const Time end = s->restored || !moves ? std::max({s->opened, s->restored, s->evicted}) : unfinished;
+    const Time begin = std::max(s->closed, from);
+    if (s->closed && end > begin) sum += std::min(end, to) - begin;
+  }
+  return sum;
+}
+
 const Switch* Switches::news() {
   if (history_.empty() || fresh_) return nullptr;
   auto& s = history_.back();

@@ -63,6 +63,7 @@ class Switches {
   // The present switch, once, when its first kernel has run or it has ended without.
   const Switch* news();
   const Switch* last() const { return history_.empty() ? nullptr : &history_.back(); }
+  policy::Time spent(policy::Time from, policy::Time to) const;  // moving memory from one to another, in all
   std::uint64_t count() const { return count_; }
   std::uint64_t preemptions() const { return preemptions_; }
   policy::Time round_trip() const { return there_ && back_ ? there_ + back_ : 0; }

@@ -20,7 +20,12 @@ namespace lull {
   X(evicting, "memory is on its way out")                                             \
   X(restoring, "memory is on its way back")                                           \
   X(overdue, "work on the card did not finish in time; let go and tried again later") \
-  X(does_not_fit, "needs more than the card can give")
+  X(does_not_fit, "needs more than the card can give")                                \
+  X(blocked_by_foreign, "memory of programs without Lull is in the way")              \
+  X(kept_free, "room is kept for programs without Lull (lull free)")                  \
+  X(over_reserve, "contexts and modules take more of the card than was set aside")    \
+  X(training_starved, "others have kept it off the card for long")                    \
+  X(thrashing, "more than half of the time goes into switches")
 
 enum class Reason : std::uint32_t {
 #define X(name, text) name,

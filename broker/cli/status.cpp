@@ -49,6 +49,23 @@ void print_speed(const json& gpu) {
   fmt::print("\n");
 }
 
+void print_strangers(const json& gpu) {
+  const auto& wish = part(gpu, "wish");
+  if (!wish.empty())
+    fmt::print(
+        "{} are kept free for programs without Lull, for another {} (lull free, uid {}); {} of it are still theirs to "
+        "take\n",
+        bytes(number(wish, "bytes")), time(number(wish, "left_ns")), number(wish, "uid"),
+        bytes(number(gpu, "kept_free")));
+  const auto& strangers = part(gpu, "strangers");
+  if (strangers.empty()) return;
+  std::string all;
+  for (const auto& s : strangers)
+    all += fmt::format("{}{} (pid {}) {}", all.empty() ? "" : ", ", text(s, "command"), number(s, "pid"),
+                       bytes(number(s, "used")));
+  fmt::print("not managed  {}\n", all);
+}
+
 void print_gpu(const json& gpu) {
   fmt::print("\ngpu {}  {}  {}  free {}  other programs {}\n", number(gpu, "gpu"), text(gpu, "uuid"),
              bytes(number(gpu, "memory")), bytes(number(gpu, "free")), bytes(number(gpu, "foreign")));
@@ -60,8 +77,13 @@ void print_gpu(const json& gpu) {
                time(number(lease, "since_ns")), text(lease, "sentence"));
   fmt::print("    switches {}  preemptions {}  moved out {} in {}\n", number(gpu, "switches"),
              number(gpu, "preemptions"), bytes(number(gpu, "evicted_bytes")), bytes(number(gpu, "restored_bytes")));
+  if (gpu.value("thrashing", false))
+    fmt::print(
+        "thrashing: more than half of the last minute went into switches; fewer programs on the card, or a longer "
+        "keep_alive\n");
   print_speed(gpu);
   print_last_switch(part(gpu, "last_switch"));
+  print_strangers(gpu);
   print_clients(part(gpu, "clients"));
 }
 

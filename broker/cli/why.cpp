@@ -41,9 +41,18 @@ void say_wait(const json& c, const json& lease) {
                text(lease, "sentence"));
 }
 
+void say_trouble(const json& c) {
+  if (const auto& by = part(c, "blocked_by"); !by.empty())
+    fmt::print("  blocked   by {} (pid {}), which is not under Lull and holds {}\n", text(by, "command"),
+               number(by, "pid"), bytes(number(by, "used")));
+  if (const auto stuck = text(c, "stuck"); stuck != "-")
+    fmt::print("  stuck     {}: it has been said, and given to on_stuck\n", stuck);
+}
+
 void say_client(const json& found) {
   const auto& c = part(found, "client");
   fmt::print("{} is {} since {}: {}\n", who(c), text(c, "state"), time(number(c, "gate_ns")), text(c, "sentence"));
+  say_trouble(c);
   say_memory(c);
   say_wait(c, part(found, "lease"));
   if (const auto paused = number(c, "paused_ns"))

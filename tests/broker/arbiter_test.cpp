@@ -26,6 +26,8 @@ struct Heard final : Audience {
   void on_lease_end(const Card&, const Switch& s) override { ends.push_back(s); }
   void on_stuck(const Card&, const Who&, Reason r) override { stuck.push_back(r); }
   void on_overdue(const Card&, const Who&, Overdue o) override { overdue.push_back(o); }
+  unsigned wishes_over = 0;
+  void on_wish_over(const Card&, const Wish&) override { ++wishes_over; }
 };
 
 // A shim that does at once what its page asks for.
@@ -83,8 +85,9 @@ struct Rig {
     arbiter.set_backing(id, 2048 * mib);
     arbiter.step(now);
   }
+  Time pace = ms;
   void turn() {
-    now += ms;
+    now += pace;
     for (auto* shim : {&trainer, &service}) shim->act(now);
     for (const policy::ClientId id : {1u, 2u}) REQUIRE(arbiter.refresh(id, now));
     arbiter.step(now);
@@ -284,6 +287,76 @@ TEST_CASE("memory of other programs is what NVML sees beyond the clients, and on
   rig.trainer.said().phase = pack(PhaseWord{0, Phase::moving});
   REQUIRE(rig.arbiter.refresh(1, rig.now));
   CHECK_FALSE(rig.arbiter.quiet_mark());
+}
+
+TEST_CASE("programs on the card that are no clients are listed, the largest first") {
+  Rig rig;
+  rig.settle_in();
+  rig.arbiter.set_used({900 * mib, {{101, 830 * mib}, {7, std::nullopt, "Xorg"}, {8, 20 * mib, "player"}}},
+                       std::nullopt);
+  const auto& strangers = rig.arbiter.strangers();
+  REQUIRE(strangers.size() == 2);
+  CHECK(strangers[0].pid == 8);
+  CHECK(strangers[1].pid == 7);
+  CHECK(strangers[1].command == "Xorg");
+}
+
+TEST_CASE("room that was asked for is made, counted as theirs once they take it, and given back in time") {
+  Rig rig;
+  rig.settle_in();
+  CHECK(rig.arbiter.most_to_free() >= 900 * mib);
+  rig.arbiter.set_wish(Wish{300 * mib, 0, rig.now, rig.now + 20 * second, 0});
+  rig.arbiter.step(rig.now);
+  CHECK(rig.arbiter.wake_at() <= rig.now + 20 * second);
+  const auto& gpu = rig.arbiter.state().gpu;
+  CHECK(gpu.kept_free == 300 * mib);
+  REQUIRE(rig.until([&] { return policy::free_now(rig.arbiter.state()) >= 300 * mib; }));
+  const auto mark = rig.arbiter.quiet_mark();
+  REQUIRE(mark);
+  rig.arbiter.set_used({*mark + 200 * mib, {}}, *mark);
+  rig.turn();
+  CHECK(gpu.foreign == 200 * mib);
+  CHECK(gpu.kept_free == 100 * mib);
+  rig.arbiter.set_used({*mark + 400 * mib, {}}, *mark);  // more than was asked for
+  rig.turn();
+  CHECK(gpu.kept_free == 0);
+  rig.arbiter.set_used({*mark, {}}, *mark);
+  rig.turn();
+  CHECK(gpu.kept_free == 300 * mib);
+  CHECK(rig.heard.wishes_over == 0);
+  rig.pace = 10 * ms;
+  CHECK(rig.until([&] { return rig.trainer.said().resident == 800 * mib; }));
+  CHECK(rig.heard.wishes_over == 1);
+  CHECK_FALSE(rig.arbiter.wish());
+  CHECK(gpu.kept_free == 0);
+}
+
+TEST_CASE("a card that does little but switch is said to thrash, once, and when it is over") {
+  Rig rig;
+  rig.settle_in();
+  const auto there_and_back = [&] {
+    const auto served = rig.service.said().submissions.load();
+    rig.request();
+    REQUIRE(rig.until([&] { return rig.service.said().submissions > served; }));
+    rig.answered();
+    const auto trained = rig.trainer.said().submissions.load();
+    REQUIRE(rig.until([&] { return rig.trainer.said().submissions > trained; }));
+  };
+  const auto told = [&] { return std::count(rig.heard.stuck.begin(), rig.heard.stuck.end(), Reason::thrashing); };
+  for (int i = 0; i < 5; ++i) {  // switches of a few milliseconds, one in a while
+    there_and_back();
+    rig.now += 10 * second;
+    rig.turn();
+  }
+  CHECK_FALSE(rig.arbiter.thrashing());
+  rig.pace = 500 * ms;
+  for (int i = 0; i < 30; ++i) there_and_back();
+  CHECK(rig.arbiter.thrashing());
+  CHECK(told() == 1);
+  rig.service.busy = false;
+  for (int i = 0; i < 130; ++i) rig.turn();
+  CHECK_FALSE(rig.arbiter.thrashing());
+  CHECK(rig.heard.stuck.back() == Reason::none);
 }
 
 TEST_CASE("clients of a killed broker that wait half-way are not taken for foreign memory") {

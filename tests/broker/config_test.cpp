@@ -137,6 +137,17 @@ TEST_CASE("an impossible value is named with what would do") {
   CHECK(bad("[policy").rfind("lull.toml:1: ", 0) == 0);
 }
 
+TEST_CASE("a list of texts is taken as it is, and anything else in its place is named") {
+  CHECK(good("on_stuck = [\"/bin/mail\", \"a b\"]").on_stuck == std::vector<std::string>{"/bin/mail", "a b"});
+  CHECK(good("").on_stuck_user == "nobody");
+  CHECK(good("on_stuck_user = \"mail\"").on_stuck_user == "mail");
+  CHECK(bad("on_stuck = \"/bin/mail\"").find("must be a list") != std::string::npos);
+  CHECK(bad("on_stuck = [\"mail\"]").find("whole path") != std::string::npos);
+  CHECK(bad("on_stuck = [\"\"]").find("empty") != std::string::npos);
+  CHECK(bad("on_stuck = [7]").find("list of texts") != std::string::npos);
+  CHECK(bad("host_memory = [\"1GiB\"]").find("not a list") != std::string::npos);
+}
+
 TEST_CASE("a missing file says so") {
   const auto result = load_config("/nonexistent/lull.toml");
   REQUIRE(std::holds_alternative<ConfigProblem>(result));

@@ -117,9 +117,37 @@ TEST_CASE("the control socket answers nonsense with a sentence and goes on") {
   CHECK(has(lulld.ask("{")["error"], "JSON object"));
   CHECK(has(lulld.ask("[1]")["error"], "JSON object"));
   CHECK(has(lulld.ask("{\"cmd\":7}")["error"], "cmd is missing"));
-  CHECK(has(lulld.ask("{\"cmd\":\"dance\"}")["error"], "known are: status, events"));
+  CHECK(has(lulld.ask("{\"cmd\":\"dance\"}")["error"], "known are: events, free, status"));
   CHECK(has(lulld.ask(std::string(100'000, 'x'))["error"], "too long"));
   CHECK(lulld.status()["schema"] == 1);
+}
+
+TEST_CASE("room for others is asked for within bounds") {
+  Lulld lulld;
+  const auto free = [&](const std::string& rest) { return lulld.ask("{\"cmd\":\"free\"" + rest + "}"); };
+  CHECK(has(free("")["error"], "free needs bytes"));
+  CHECK(has(free(",\"bytes\":-1,\"for_ns\":1")["error"], "free needs bytes"));
+  CHECK(has(free(",\"bytes\":1,\"for_ns\":0")["error"], "free needs bytes"));
+  CHECK(has(free(",\"bytes\":1,\"for_ns\":18446744073709551615")["error"], "at most a week"));
+  CHECK(has(free(",\"bytes\":1,\"for_ns\":1,\"gpu\":1")["error"], "which gpu"));
+  CHECK(has(free(",\"bytes\":1,\"for_ns\":1,\"gpu\":[]")["error"], "which gpu"));
+  CHECK(has(free(",\"bytes\":18446744073709551615,\"for_ns\":1")["error"], "at most 992MiB"));
+  CHECK(free(",\"bytes\":1048576,\"for_ns\":60000000000,\"gpu\":0")["bytes"] == mib);
+  CHECK(lulld.gpu()["wish"]["bytes"] == mib);
+  CHECK(free(std::string(",\"bytes\":0,\"for_ns\":1,\"gpu\":\"") + test_uuid + "\"")["bytes"] == 0);
+  CHECK(lulld.gpu()["wish"].is_null());
+}
+
+TEST_CASE("a hook that does not end goes with the broker") {
+  const auto seconds = std::to_string(100'000 + ::getpid());  // nobody else's
+  Lulld lulld("on_stuck = [\"/bin/sleep\", \"" + seconds + "\"]");
+  FakeShim shim(lulld, Class::training);
+  REQUIRE(shim.hello());
+  shim.attach(1000 * mib);  // more than there is beside the reserves
+  const auto sleeps = [&] { return run_program({"/usr/bin/pgrep", "-f", "^/bin/sleep " + seconds}).status == 0; };
+  REQUIRE(shim.acts_until(sleeps));
+  CHECK(lulld.stop(SIGTERM).status == 0);
+  CHECK(eventually([&] { return !sleeps(); }));
 }
 
 TEST_CASE("events tell of clients that come and go, now and while one follows") {

@@ -99,6 +99,22 @@ TEST_CASE("what the card cannot hold is refused at once, and so is what nobody c
   CHECK(w.state.clients[0].native_given == 6 * G);
 }
 
+TEST_CASE("what is prevented only by room that is kept free for others is waited for, not refused") {
+  World w = card();
+  w.add(running(training, 40), {.busy = true});
+  w.steps(3);
+  w.state.gpu.kept_free = 38 * G;
+  w.ask_native(0, 2 * G);
+  w.steps(50);
+  CHECK_FALSE(given(w, 0));
+  CHECK(w.state.clients[0].native_refused == 0);
+  CHECK(w.state.clients[0].reason == Reason::kept_free);
+  CHECK(w.state.clients[0].resident == 40 * G);
+  w.state.gpu.kept_free = 0;
+  REQUIRE(w.until([&] { return given(w, 0); }, 200));
+  CHECK(w.state.clients[0].native_given == 2 * G);
+}
+
 TEST_CASE("a restore that finds no memory gets room from others, or is said not to fit") {
   World w = trainer_and_service(70, 20);
   blocked(w, 1);

@@ -114,6 +114,9 @@ class Chaos {
     r.exit_grace = any(20, 100) * ms;
     r.overdue_retry = any(1, 20) * ms;
     r.growth_headroom = any(0, 4) * (G / 4);
+    r.max_wait = any(1, 400) * ms;
+    r.starved_after = any(10, 400) * ms;
+    r.computing_max = any(20, 400) * ms;
   }
 
   // The first breach, or "".
@@ -165,7 +168,7 @@ class Chaos {
     const std::size_t i = any(0, count - 1);
     Client& c = w_.state.clients[i];
     Actor& a = w_.actors[i];
-    switch (any(0, 17)) {
+    switch (any(0, 18)) {
       case 0: return one_in(4) ? w_.remove(i) : void();
       case 1: return w_.allocate(i, any(0, 60) * G);
       case 2:
@@ -183,6 +186,7 @@ class Chaos {
       case 14: c.native = any(0, 8) * (G / 4); return;
       case 15: return a.asks ? void() : w_.ask_native(i, any(1, 8) * (G / 2));
       case 16: return a.asks || c.native_wanted == 0 ? void() : give_back_native(c);
+      case 17: w_.state.gpu.kept_free = one_in(2) ? 0 : any(0, 20) * G; return;
       default: return;
     }
   }
@@ -208,7 +212,7 @@ class Chaos {
 
   // Nothing disturbs any more, services finish what they do, trainers go on: everybody who wants to run does.
   std::string quiet() {
-    w_.state.gpu.foreign = 0;
+    w_.state.gpu.foreign = w_.state.gpu.kept_free = 0;
     w_.step_time = 5 * ms;
     std::vector<std::uint64_t> ran;
     for (std::size_t i = 0; i < w_.actors.size(); ++i) {
@@ -236,7 +240,7 @@ class Chaos {
   bool served(std::size_t i, std::uint64_t before) {
     Actor& a = w_.actors[i];
     const Client& c = w_.state.clients[i];
-    if (c.stuck == Reason::does_not_fit) return true;
+    if (c.stuck == Reason::does_not_fit || c.stuck == Reason::over_reserve) return true;
     if (a.busy && a.ran > before + 3 && c.klass != training) a.busy = false;
     if (a.asks) return false;
     return !a.busy || a.ran > before;

@@ -180,9 +180,11 @@ class World {
     if (passes) c.wants = false;
     if (!a.busy && !a.asks) return;
     if (!passes) {
+      if (!c.wants) note_busy(c, state.rules, now);
       if (!c.wants) c.wants_since = now;
       c.wants = true;
     } else if (c.resident >= c.needed && !a.asks) {
+      note_busy(c, state.rules, now);
       c.last_submission = now;
       ++a.ran;
     }

@@ -45,7 +45,8 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
             self.assertIn(f"lull {command}", run.stdout)
 
     def test_without_a_broker_each_says_so_and_what_to_do(self):
-        for line in (["status"], ["status", "--json"], ["top", "--once"], ["events"], ["why", "x"], ["wake", "x"],
+        for line in (["status"], ["status", "--json"], ["top", "--once"], ["events"], ["why", "x"], ["wake", "x"], ["ps"],
+                     ["free", "1GiB"],
                      ["run", "--class", "training", "true"]):
             run = self.stage.run_lull(*line)
             self.assertEqual(run.returncode, 3, line)
@@ -54,7 +55,8 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
     def test_wrong_use_and_unknown_names(self):
         self.start_broker()
-        for line in (["nonsense"], ["status", "--nonsense"], ["why"], ["wake", "x", "--for", "long"], ["run", "true"],
+        for line in (["nonsense"], ["status", "--nonsense"], ["why"], ["wake", "x", "--for", "long"], ["free", "much"],
+                     ["free", "1GiB", "--for", "long"], ["run", "true"],
                      ["completion", "tcsh"], ["run", "--class", "nonsense", "true"], ["top"],
                      ["top", "--once", "--every", "1ms"]):
             self.assertEqual(self.stage.run_lull(*line).returncode, 2, line)
