@@ -29,7 +29,11 @@ std::optional<std::uint64_t> count_in(const json& request, const char* key) {
 }  // namespace
 
 Control::Commands Broker::commands() {
-  return {{"status", [this](const json&, unsigned) { return status(); }},
+  return {{"status",
+           [this](const json&, unsigned) {
+             if (!ticking_) ask_gauge();  // for the next question: nobody else asks while there is no client
+             return status();
+           }},
           {"wake",
            [this](const json& request, unsigned) {
              const auto whom = request.find("whom");

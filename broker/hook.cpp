@@ -41,7 +41,7 @@ void Hook::set(std::vector<std::string> command, std::string user) {
 
 bool Hook::run(const Environment& environment) {
   if (command_.empty()) return false;
-  Job job{{"lulld", "--run-hook", user_, "--"}, environment};
+  Job job{{"lulld", "--run-hook", user_}, environment};
   job.arguments.insert(job.arguments.end(), command_.begin(), command_.end());
   {
     const std::lock_guard guard(mutex_);

@@ -46,7 +46,7 @@ class Hook {
   std::thread thread_;
 };
 
-// What the process runs: lulld --run-hook USER -- COMMAND. Returns only when it fails.
+// What the process runs: lulld --run-hook USER COMMAND. Returns only when it fails.
 int run_hook(const std::vector<std::string>& user_and_command);
 
 }  // namespace lull

@@ -111,9 +111,11 @@ int run(const Options& options, const Config& config) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // For its own child processes (hook.h). Not among the options: what follows is somebody else's command line.
+  if (argc > 3 && std::string_view(argv[1]) == "--run-hook") return run_hook({argv + 2, argv + argc});
   Options options;
   std::vector<std::uint64_t> touch;
-  std::vector<std::string> measure, fill, hook;
+  std::vector<std::string> measure, fill;
   std::vector<std::uint64_t> save;
   if (const char* named = std::getenv("STATE_DIRECTORY")) options.state_dir = named;  // by the service manager
   CLI::App app("lulld, the broker: shares an NVIDIA GPU between requests and training");
@@ -129,13 +131,11 @@ int main(int argc, char** argv) {
   app.add_option("--measure-card", measure)->expected(2)->group("");  // likewise (measure.h)
   app.add_option("--spill-save", save)->expected(3)->group("");       // likewise (spill_copy.h)
   app.add_option("--spill-fill", fill)->expected(3)->group("");
-  app.add_option("--run-hook", hook)->expected(2, 100)->group("");    // likewise (hook.h)
   app.set_version_flag("--version", "lulld " LULL_VERSION);
   CLI11_PARSE(app, argc, argv);
   if (touch.size() >= 2)
     return touch_arena(static_cast<int>(touch[0]), touch[1],
                        touch.size() == 3 ? std::optional(static_cast<unsigned>(touch[2])) : std::nullopt);
-  if (!hook.empty()) return run_hook(hook);
   if (measure.size() == 2) return measure_card(measure[0], std::atoi(measure[1].c_str()));
   if (save.size() == 3) return spill_save({save[0], save[1] != 0, save[2]});
   if (fill.size() == 3)

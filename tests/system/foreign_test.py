@@ -1,6 +1,8 @@
 """Programs without Lull on the card: seen, named, waited for, and given room when somebody asks."""
 import json
 import os
+import re
+import signal
 
 from broker import SMALL_CARD_CONFIG
 from case import MIB, SystemTest, main
@@ -66,12 +68,9 @@ class Foreign(SystemTest):
 
     def test_a_desktop_that_grows_while_a_trainer_is_away_delays_its_return_and_fails_nothing(self):
         self.start_broker()
-        out = self.stage.path("trainer.state")
-        trainer = self.start_trainer("--steps", 60, "--out", out)
+        saved = self.stage.path("trainer.state")
+        trainer = self.start_trainer("--save-on-term", saved)
         self.wait_for_steps(trainer, 3)
-        service = self.start_service().wait_ready()
-        self.assertTrue(service.request()["ok"])
-        self.wait_for_steps(trainer, 2)
         asked = self.stage.run_lull("free", "100MiB", "--for", "60s")
         self.assertEqual(asked.returncode, 0, asked.stderr)
         plain = self.start_plain("90M")
@@ -79,8 +78,11 @@ class Foreign(SystemTest):
         self.assertEqual(again.returncode, 0, again.stderr)
         self.broker.wait_for_client(trainer.pid, lambda c: c["reason"] == "blocked_by_foreign", "waits for it", 20)
         plain.kill()
-        self.assertEqual(trainer.wait(120), 0, trainer.output())
-        self.assert_same_bytes(out, self.undisturbed(60))
+        self.wait_for_steps(trainer, 2, 60)
+        trainer.signal(signal.SIGTERM)
+        self.assertEqual(trainer.wait(60), 0, trainer.output())
+        steps = int(re.search(r"saved step (\d+)", trainer.output())[1])
+        self.assert_same_bytes(saved, self.undisturbed(steps))
 
     def test_lull_free_makes_room_that_a_plain_program_takes_and_time_gives_it_back(self):
         self.start_broker()
