@@ -59,9 +59,11 @@ Status Arbiter::attach(const Arrival& a, Time now) {
   c.loading = a.loading;
   c.proven = a.proven;
   c.unevictable = a.unevictable;
+  c.exit_grace_spent = grace_.owed(a.who.uid, now);
   Seat seat(a.who, *a.down, *a.up, a.slot);
   if (auto status = seat.read(c, state_.rules, card_.memory, now); !status) return status;
   buried(a.who.pid);  // what it held under an earlier connection it now reports itself
+  grace_.came(c.id, c.exit_grace_spent);
   // What NVML saw of it before it was a client was taken for foreign.
   foreign_seen_ -= std::min(foreign_seen_, c.resident + c.native);
   recount_foreign();
@@ -86,6 +88,8 @@ void Arbiter::release(ClientId id, Time now) {
   const auto& c = state_.clients[i];
   switches_.end(id, now);
   tell_news();
+  const bool saving = c.lease_since != 0 && c.lease_reason == Reason::exit_grace;
+  grace_.went(id, seats_[i].who().uid, c.exit_grace_spent + (saving ? now - std::min(now, c.lease_since) : 0), now);
   evicted_gone_ += seats_[i].evicted();
   restored_gone_ += seats_[i].restored();
   paused_gone_[static_cast<std::size_t>(c.klass)] += seats_[i].paused_ns(c, now);

@@ -14,6 +14,7 @@
 #include "broker/config.h"
 #include "broker/foreign.h"
 #include "broker/gauge.h"
+#include "broker/grace.h"
 #include "broker/policy.h"
 #include "broker/seat.h"
 #include "broker/speed.h"
@@ -131,6 +132,7 @@ class Arbiter {
   policy::Bytes foreign_seen_ = 0;  // by NVML, without ghosts
   policy::Time thrashing_looked_ = 0;
   bool thrashing_ = false;
+  GraceDebts grace_;
   std::vector<Stranger> strangers_;
   std::optional<Wish> wish_;
   policy::Decisions decisions_;

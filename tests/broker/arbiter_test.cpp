@@ -289,6 +289,42 @@ TEST_CASE("memory of other programs is what NVML sees beyond the clients, and on
   CHECK_FALSE(rig.arbiter.quiet_mark());
 }
 
+TEST_CASE("what a user's gone connections had for their signals counts against the new ones, and is forgiven slowly") {
+  GraceDebts debts;
+  const Time t = 1000 * second;
+  CHECK(debts.owed(7, t) == 0);
+  debts.came(1, 0);
+  debts.went(1, 7, 60 * second, t);
+  CHECK(debts.owed(7, t) == 60 * second);
+  CHECK(debts.owed(8, t) == 0);
+  CHECK(debts.owed(7, t + 100 * second) == 50 * second);
+  debts.came(2, 50 * second);
+  debts.went(2, 7, 55 * second, t + 100 * second);  // only what it spent itself is new
+  CHECK(debts.owed(7, t + 100 * second) == 55 * second);
+  CHECK(debts.owed(7, t + 650 * second) == 0);
+  debts.went(3, 7, 0, t + 650 * second);
+  CHECK(debts.owed(7, t + 650 * second) == 0);
+}
+
+TEST_CASE("a training program that connects again has no new grace for its signals") {
+  Rig rig;
+  rig.settle_in();
+  rig.request();
+  REQUIRE(rig.until([&] { return rig.service.said().submissions > 0; }));
+  ++rig.trainer.said().interrupted;
+  rig.pace = 100 * ms;
+  REQUIRE(rig.until([&] { return rig.arbiter.state().clients[0].lease_reason == Reason::exit_grace; }));
+  for (int i = 0; i < 100; ++i) rig.turn();  // ten seconds of the card
+  rig.arbiter.release(1, rig.now);
+  Shim again;  // a new page
+  again.use(800 * mib);
+  rig.attach(3, Class::training, again);
+  const auto& client = rig.arbiter.state().clients.back();
+  REQUIRE(client.id == 3);
+  CHECK(client.exit_grace_spent >= 9 * second);
+  CHECK(client.exit_grace_spent <= 11 * second);
+}
+
 TEST_CASE("programs on the card that are no clients are listed, the largest first") {
   Rig rig;
   rig.settle_in();

@@ -1,0 +1,29 @@
+#include "broker/grace.h"
+
+#include <algorithm>
+
+namespace lull {
+
+using policy::Time;
+
+Time GraceDebts::owed(unsigned uid, Time now) const {
+  const auto debt = debts_.find(uid);
+  if (debt == debts_.end()) return 0;
+  const Time less = (now - std::min(now, debt->second.at)) / forgiven;
+  return debt->second.spent - std::min(debt->second.spent, less);
+}
+
+void GraceDebts::came(policy::ClientId client, Time begins_with) { began_with_[client] = begins_with; }
+
+void GraceDebts::went(policy::ClientId client, unsigned uid, Time spent_in_all, Time now) {
+  const auto began = began_with_.find(client);
+  const Time before = began == began_with_.end() ? 0 : began->second;
+  if (began != began_with_.end()) began_with_.erase(began);
+  const Time debt = owed(uid, now) + (spent_in_all - std::min(spent_in_all, before));
+  if (debt == 0)
+    debts_.erase(uid);
+  else
+    debts_[uid] = {debt, now};
+}
+
+}  // namespace lull
