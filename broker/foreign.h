@@ -1,9 +1,8 @@
 // broker/foreign.h: who is on a card without being a client, and for how much room somebody has asked on their behalf.
 //
 //   lull free SIZE --for TIME   makes room: what other programs hold may grow by SIZE beyond what it was at that
-//   moment,
-//                               and until TIME is over nobody under Lull is given that memory. As they take it, it is
-//                               counted as theirs, not twice.
+//                               moment, and until TIME is over nobody under Lull is given that memory. As they take
+//                               it, it is counted as theirs, not twice.
 #pragma once
 #include <optional>
 #include <string>

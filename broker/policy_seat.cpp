@@ -69,8 +69,7 @@ bool leaves_before(const Item& a, const Item& b) {
 // What the entitled lack when all that was sent before has been done.
 Signed deficit(Work& w) {
   Signed over = -w.room;
-  bool lacking =
-      w.gpu.kept_free > 0;  // room lost to foreign programs evicts nobody by itself; what they are promised does
+  bool lacking = w.gpu.kept_free > 0;  // memory of other programs evicts nobody by itself; what they are promised does
   for (const Item& i : w.items()) {
     over += static_cast<Signed>(i.entitled ? i.goal + i.lack : i.settled);
     lacking = lacking || (i.entitled && !i.whole);
