@@ -75,7 +75,7 @@ void Broker::on_stuck(const Card& card, const Who& who, Reason reason) {
   nlohmann::json event = {{"event", over ? "unstuck" : "stuck"}, {"t_ns", now_ns()},
                           {"gpu", show_uuid(card.uuid)},         {"client", json_of(who)},
                           {"reason", name_of(reason)},           {"why", sentence_of(reason)}};
-  if (!blocked_by.empty()) event["blocked_by"] = blocked_by;
+  event["blocked_by"] = blocked_by.empty() ? nlohmann::json() : nlohmann::json(blocked_by);
   events_.append(event);
   tell_hook(card, who, reason, blocked_by);
 }

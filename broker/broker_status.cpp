@@ -128,9 +128,10 @@ json Broker::status_of(const Arbiter& arbiter, std::size_t number) const {
   const auto& gpu = arbiter.state().gpu;
   json clients = json::array();
   const auto table = arbiter.table();
-  for (std::size_t i = 0; i < table.clients.size(); ++i)
-    clients.push_back(json_of_client(table.clients[i], table.seats[i], now)),
-        clients.back()["blocked_by"] = blocker_of(table.clients[i], arbiter);
+  for (std::size_t i = 0; i < table.clients.size(); ++i) {
+    clients.push_back(json_of_client(table.clients[i], table.seats[i], now));
+    clients.back()["blocked_by"] = blocker_of(table.clients[i], arbiter);
+  }
   json strangers = json::array();
   for (const auto& stranger : arbiter.strangers()) strangers.push_back(json_of(stranger));
   const auto* last = arbiter.switches().last();

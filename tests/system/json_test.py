@@ -61,7 +61,8 @@ class Shapes:
     def event_problems(self, event):
         kinds = self.shapes["switch"] | {"gpu": "text", "client": "who", "why": "text", "speed": "any", "bytes": "count",
                                          "level": "text", "available": "count", "pid": "count", "comm": "text",
-                                         "tenant": "text", "shim": "flag"}
+                                         "tenant": "text", "shim": "flag", "blocked_by": "text or null",
+                                         "for_ns": "count", "uid": "count"}
         if event["event"] not in self.events:
             return [f"event {event['event']} is not documented"]
         keys = {"event": "text", "seq": "count", "t_ns": "count"}
@@ -100,6 +101,9 @@ class Json(SystemTest):
         self.assertTrue(top["switches"][0]["phases"])
         self.check(self.printed("why", "nightly"), "lull why --json")
         self.check(self.printed("wake", "faces", "--for", "100ms"), "lull wake --json")
+        self.check(self.printed("free", "1MiB", "--for", "1min"), "lull free --json")
+        self.assertEqual(self.shapes.problems(self.printed("status")["gpus"][0]["wish"], "wish", "wish"), [])
+        self.check(self.printed("ps"), "lull ps --json")
         self.check(self.printed("doctor"), "lull doctor --json")
         lines = self.stage.run_lull("events", "--json").stdout.splitlines()
         self.assertIn("switch", {json.loads(line)["event"] for line in lines})
