@@ -211,9 +211,9 @@ TEST_CASE(
   CHECK(has(named.output, "all 300MiB are on the card"));
   CHECK(has(why(std::to_string(lulld.client(shim.number)["pid"].get<int>())).output, "night-job (pid "));
   const auto unknown = why("day-job");
-  CHECK(unknown.status == 1);
+  CHECK(unknown.status == 4);
   CHECK(has(unknown.output, "no tenant, process or switch is called \"day-job\""));
-  CHECK(why("4711").status == 1);  // no such switch
+  CHECK(why("4711").status == 4);  // no such switch
 }
 
 TEST_CASE("lull run becomes the program, with the library in front of what was preloaded") {
