@@ -6,7 +6,6 @@
 namespace lull::policy {
 namespace {
 
-constexpr Time longest_let_go = 60 * second;
 constexpr std::uint32_t stuck_count = 7;  // 0.5 s doubled seven times is about that minute
 constexpr int most_passes = 8;            // two are the rule: one that decides, one that finds nothing more
 
@@ -43,9 +42,8 @@ void say_native(const Work& w, const Answer& answer, Item& i) {
     answer.say(i, GiveNative{c.id, c.native_wanted, native_charge(c, w.gpu) + i.lack});
 }
 
-void say_let_go(Work& w, const Answer& answer, Item& i) {
-  const Time wait = w.rules.overdue_retry << std::min(i.c.overdue_count, 20u);
-  answer.say(i, LetGo{i.c.id, w.now + std::min(wait, longest_let_go)});
+void say_let_go(const Answer& answer, Item& i) {
+  answer.say(i, LetGo{i.c.id, i.let_go_until});
   i.open = true;
 }
 
@@ -53,7 +51,7 @@ void say_let_go(Work& w, const Answer& answer, Item& i) {
 void say_gates_and_quotas(Work& w, const Answer& answer) {
   const auto lowers = [](const Item& i) { return i.quota && i.c.quota && *i.quota < *i.c.quota; };
   for (Item& i : w.items())
-    if (i.let_go_now) say_let_go(w, answer, i);
+    if (i.let_go_now) say_let_go(answer, i);
   for (Item& i : w.items())
     if (!i.open && i.c.gate.state != GateState::closed) answer.say(i, SetGate{i.c.id, GateState::closed, i.reason});
   for (Item& i : w.items())
@@ -84,7 +82,7 @@ Reason stuck_reason(Work& w, const Item& i) {
   if (i.c.overdue_count >= stuck_count) return Reason::overdue;
   if (starves(w, i)) return Reason::training_starved;
   if (i.evict > 0 && !i.drained && !i.open && w.passed(i.c.gate_since, w.rules.max_wait)) return Reason::overdue;
-  if (&i == w.holder && stalled(w, i)) return Reason::restoring;
+  if (w.has_card(i) && stalled(w, *w.holder)) return i.whole ? Reason::gang_waits : Reason::restoring;
   const PhaseWord& phase = i.c.phase;
   const bool memory = phase.reason == Overdue::no_backing || phase.reason == Overdue::copy_failed ||
                       phase.reason == Overdue::no_device_memory || phase.reason == Overdue::spill_lost;
@@ -103,6 +101,7 @@ void say_the_rest(Work& w, const Answer& answer) {
   for (Item& i : w.items()) {
     const std::uint32_t limit = drain_limit_us(w, i);
     if (limit != i.c.drain_limit_us) answer.say(i, Arm{i.c.id, limit});
+    if (i.says != i.c.gang_said) answer.say(i, TellGang{i.c.id, i.says});
     const Bytes refused = i.refused ? i.c.native_wanted : 0;
     if (refused != i.c.native_refused) answer.say(i, RefuseNative{i.c.id, refused});
     const Reason stuck = stuck_reason(w, i);
@@ -117,6 +116,7 @@ void decide_once(Work& w, const Answer& answer) {
   seat(w);
   plan_gates(w);
   plan_quotas(w);
+  plan_gangs(w);
   plan_reasons(w);
   say_gates_and_quotas(w, answer);
   say_the_rest(w, answer);

@@ -40,14 +40,16 @@ struct Rules {
   Time loading_quiet = 30 * second;  // a starting service counts as loaded after this long without activity
   Time loading_max = 300 * second;
   Time loading_linger = 10 * second;
-  Time yield_idle = 50 * ms;             // a holder idle for this long yields to a waiting peer of its class
-  Time max_slice = 5 * second;           // a busy one yields after this long
-  Time exit_grace = 60 * second;         // what a program with a signal behind the gate gets, in all
-  Time overdue_retry = 500 * ms;         // doubled at each failure in a row, up to a minute
-  Time max_wait = 60 * second;           // a wait without an end in sight is said after this long
-  Time starved_after = 600 * second;     // training that has waited for higher classes for so long at a stretch says so
-  Time computing_max = 600 * second;     // who is interactive and computes for longer counts as training until idle
-  Bytes growth_headroom = 256ull << 20;  // quota above what is needed, where the card has it to spare
+  Time yield_idle = 50 * ms;          // a holder idle for this long yields to a waiting peer of its class
+  Time max_slice = 5 * second;        // a busy one yields after this long
+  Time exit_grace = 60 * second;      // what a program with a signal behind the gate gets, in all
+  Time overdue_retry = 500 * ms;      // doubled at each failure in a row, up to a minute
+  Time max_wait = 60 * second;        // a wait without an end in sight is said after this long
+  Time starved_after = 600 * second;  // training that has waited for higher classes for so long at a stretch says so
+  Time computing_max = 600 * second;  // who is interactive and computes for longer counts as training until idle
+  Time max_pause = 240 * second;      // a gang that is paused for longer gets a slice: its processes time out else
+  Time gang_slice = 2 * second;
+  Bytes growth_headroom = 256ull << 20;   // quota above what is needed, where the card has it to spare
   std::uint32_t drain_limit_us = 50'000;  // of training's work in flight, while a higher class has a client; 0: none
   std::uint32_t armed_drain_limit_us = 2'000;  // ... while a request is on its way
 };
@@ -63,6 +65,33 @@ struct Lingers {
   Time least, most, shortest;
 };
 Time best_linger(const Gaps&, Time round_trip, const Lingers&);
+
+// What a client wants, lowest first.
+enum class Level : std::uint8_t {
+  none,
+  background,  // a trainer that was running when it was paused, but is not known to wait
+  training,
+  loading,
+  interactive,
+  inference,
+  slice,  // a gang that has been paused for too long
+  exit,   // a signal waits behind its gate
+};
+
+// What those of a gang on one GPU have to say to those on others: how far they are (they have no place, or one, or
+// nothing here keeps them from running), and what they want.
+enum class Readiness : std::uint8_t { none, seated, ready };
+struct GangWord {
+  Readiness readiness = Readiness::none;
+  Level wants = Level::none;
+  bool operator==(const GangWord&) const = default;
+};
+// What all others have said.
+struct GangNews {
+  Level wants = Level::none;
+  bool waits = false;   // one is not ready
+  bool behind = false;  // one on an earlier GPU has no place: that one is to be had first
+};
 
 // One client on one GPU: what was sent to it, what it answered (parsed), and what is known of its requests.
 struct Client {
@@ -96,6 +125,14 @@ struct Client {
   Time last_hint = 0;   // somebody has connected: weaker than an arrival, and soon forgotten
   Time wake_until = 0;  // somebody has said that a request will come before then
   Gaps gaps;
+  // Those with the same number belong together; 0: it belongs to none.
+  std::uint32_t gang = 0;          // run together or not at all, on all their GPUs
+  std::uint32_t pipeline = 0;      // a request uses them one after another
+  Time gang_waits_since = 0;       // != 0: a part of its gang on another GPU is not ready
+  Time gang_waited = 0;            // in this lease, before that
+  bool gang_behind = false;        // GangNews
+  Level gang_wants = Level::none;  // likewise
+  GangWord gang_said;
   // Room for native memory beyond the reserve.
   Bytes native_given = 0;    // of native_wanted
   Bytes native_floor = 0;    // what it is charged with at least for that
@@ -120,6 +157,7 @@ struct Client {
 // A submission, or one that waits, has been seen: is it still the same computation? To be called before the times of
 // the last ones are changed. Time behind a closed gate is no pause of its own.
 void note_busy(Client&, const Rules&, Time now);
+void note_gang(Client&, const GangNews&, Time now);
 
 struct Gpu {
   Bytes capacity = 0;        // device memory in all
@@ -189,6 +227,10 @@ struct RefuseNative {
   ClientId client;
   Bytes wanted;
 };
+struct TellGang {
+  ClientId client;
+  GangWord word;
+};
 // A wait that nothing will end by itself: say so. Reason::none: it has ended.
 struct Stuck {
   ClientId client;
@@ -199,7 +241,7 @@ struct WakeAt {
   Time at;
 };
 using Decision =
-    std::variant<SetGate, SetQuota, Arm, TakeLease, EndLease, LetGo, GiveNative, RefuseNative, Stuck, WakeAt>;
+    std::variant<SetGate, SetQuota, Arm, TakeLease, EndLease, LetGo, GiveNative, RefuseNative, TellGang, Stuck, WakeAt>;
 using Decisions = std::vector<Decision>;
 
 // Fills `out` (cleared first; its capacity is reused, so a warm buffer allocates nothing). Asking again without a

@@ -59,11 +59,10 @@ void measure(Work& w, Item& i) {
 
 // Which of the things that take room away is to blame: the first without which it would fit. What other programs take
 // evicts nobody who is whole; what they are promised does, and who wants room that is promised waits.
-Reason misfit_of(const Work& w, const Item& i, Signed room, Signed over_reserve) {
-  const Signed needed = size(i.c.needed + i.lack);
-  if (needed <= room || (i.whole && w.gpu.kept_free == 0)) return Reason::none;
+Reason misfit_of(const Work& w, Signed needed, bool whole, Signed room, Signed over_reserve) {
+  if (needed <= room || (whole && w.gpu.kept_free == 0)) return Reason::none;
   if (needed <= (room += size(w.gpu.kept_free))) return Reason::kept_free;
-  if (i.whole) return Reason::none;
+  if (whole) return Reason::none;
   if (needed <= (room += size(w.gpu.foreign))) return Reason::blocked_by_foreign;
   return needed <= room + over_reserve ? Reason::over_reserve : Reason::does_not_fit;
 }
@@ -82,10 +81,27 @@ void measure_native(const Work& w, Item& i, Signed most, Signed over_reserve) {
   i.lack = c.native_wanted - std::min(c.native_wanted, c.native_given);
   i.refused = i.lack > 0 && (!believable(i, w.gpu) || size(c.needed + i.lack) > most + size(w.gpu.kept_free));
   if (i.refused) i.lack = 0;
-  i.misfit = misfit_of(w, i, most, over_reserve);
+  i.misfit = misfit_of(w, size(c.needed + i.lack), i.whole, most, over_reserve);
   const bool found_none = c.phase.phase == Phase::overdue && c.phase.reason == Overdue::no_device_memory;
   if (restores && i.refused && found_none) i.misfit = Reason::does_not_fit;
   i.whole = i.whole && i.lack == 0;
+}
+
+// A gang fits together or not at all, and one that does not answer keeps the others from wanting anything.
+void measure_gang(const Work& w, Item& lead, Signed room, Signed over_reserve) {
+  Signed needed = 0;
+  Reason misfit = Reason::none;
+  bool absent = false;
+  Class klass = lead.c.klass;
+  for (const Item* part = &lead; part; part = part->next) {
+    needed += size(part->c.needed + part->lack);
+    if (part->c.unevictable) room += size(part->c.resident);
+    if (part->too_big()) misfit = part->misfit;
+    absent = absent || part->absent;
+    klass = std::max(klass, part->c.klass);
+  }
+  if (misfit == Reason::none) misfit = misfit_of(w, needed, all_whole(lead), room, over_reserve);
+  for (Item* part = &lead; part; part = part->next) part->misfit = misfit, part->absent = absent, part->c.klass = klass;
 }
 
 }  // namespace
@@ -99,6 +115,7 @@ Work::Work(const State& state, Time at) : gpu(state.gpu), rules(state.rules), no
     tame(item->c);
     item->own_class = item->c.klass;
   }
+  find_gangs(*this);
 }
 
 void measure(Work& w) {
@@ -113,13 +130,16 @@ void measure(Work& w) {
     over += size(native - w.gpu.native_reserve);
     held += size(i.held());
     if (i.c.unevictable) pinned += size(i.c.resident);
-    if (i.holds()) w.holder = &i;
+    if (i.lead == &i && i.holds()) w.holder = &i;
   }
   w.free = w.room - held;
   for (Item& i : w.items()) {
     const Signed own = i.c.unevictable ? size(i.c.resident) : 0;
     measure_native(w, i, w.room - pinned + own, over);
   }
+  for (Item& i : w.items())
+    if (i.lead == &i && i.next) measure_gang(w, i, w.room - pinned, over);
+  share_lease(w);
 }
 
 }  // namespace lull::policy

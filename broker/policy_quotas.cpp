@@ -31,7 +31,7 @@ bool others_fill(Work& w, const Item& than) {
 }
 
 // A holder whose gate is closed for a moment keeps what it has been given.
-bool runs(const Work& w, const Item& i) { return i.open || &i == w.holder; }
+bool runs(const Work& w, const Item& i) { return i.open || w.has_card(i); }
 
 // Whether this client is to be brought nearer to its goal, if there is memory.
 bool hungry(const Work& w, const Item& i) {
@@ -112,7 +112,7 @@ bool fills(const Work& w, const Item& i) {
 void plan_quotas(Work& w) {
   for (Item& i : w.items()) {
     const bool stays = runs(w, i) && i.quota_or_resident() < i.c.resident;  // its eviction is called off
-    if (i.evict > 0 && i.drained)
+    if (i.evict > 0 && i.drained && !i.let_go_now)
       set_quota(w, i, i.settled - i.evict);
     else if (stays || !i.c.quota)
       set_quota(w, i, i.c.resident);

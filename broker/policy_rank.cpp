@@ -91,13 +91,10 @@ void rank_trainer(Work& w, Item& i) {
     i.level = Level::background;
 }
 
-bool stands_back(Work& w, const Item& i) {
-  return !i.holds() && i.c.lease_reason == Reason::overdue && !w.passed(i.c.lease_ended, gives_up);
-}
-
 Time waits_since(const Item& i) {
   const Client& c = i.c;
   if (i.level == Level::exit) return c.interrupted_since;
+  if (i.level == Level::slice) return paused_since(c);
   if (i.level == Level::loading) return c.connected;
   if (i.level == Level::training && c.turn_spent != 0) return 0;  // resumes its turn
   const Time asked = c.wants ? c.wants_since : c.klass == Class::training ? c.connected : c.last_arrival;
@@ -107,7 +104,7 @@ Time waits_since(const Item& i) {
 void rank(Work& w, Item& i) {
   i.level = Level::none;
   i.demands = false;
-  if (i.too_big() || i.absent || stands_back(w, i)) return;
+  if (!may_want(w, i)) return;
   if (may_finish(w, i)) {
     i.level = Level::exit;
     i.demands = true;
@@ -115,6 +112,10 @@ void rank(Work& w, Item& i) {
     rank_trainer(w, i);
   } else {
     rank_service(w, i);
+  }
+  if (i.level != Level::none && i.level < Level::slice && slice_due(w, i)) {
+    i.level = Level::slice;
+    i.demands = true;
   }
   i.since = waits_since(i);
 }
@@ -136,13 +137,20 @@ void watch_arrivals(Work& w) {
 
 }  // namespace
 
+bool may_want(Work& w, const Item& i) {
+  if (i.too_big() || i.absent) return false;
+  const bool stands_back = !i.holds() && i.c.lease_reason == Reason::overdue;
+  return !stands_back || w.passed(i.c.lease_ended, gives_up);
+}
+
 bool idle_for(Work& w, const Item& i, Time duration) {
-  return i.open_now() && i.whole && w.passed(last_activity(i.c), duration);
+  return i.open_now() && i.whole && !i.c.wants && w.passed(last_activity(i.c), duration);
 }
 
 void rank(Work& w) {
   watch_arrivals(w);
   for (Item& i : w.items()) rank(w, i);
+  agree(w);
 }
 
 }  // namespace lull::policy

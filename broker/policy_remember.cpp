@@ -29,6 +29,7 @@ void apply(Client& c, const Arm& d, Time) { c.drain_limit_us = d.drain_limit_us;
 void apply(Client& c, const TakeLease& d, Time now) {
   c.lease_since = now;
   c.lease_reason = d.reason;
+  c.gang_waited = 0;
 }
 
 void apply(Client& c, const EndLease& d, Time now) {
@@ -53,6 +54,8 @@ void apply(Client& c, const GiveNative& d, Time) {
 
 void apply(Client& c, const RefuseNative& d, Time) { c.native_refused = d.wanted; }
 
+void apply(Client& c, const TellGang& d, Time) { c.gang_said = d.word; }
+
 void apply(Client& c, const Stuck& d, Time) { c.stuck = d.reason; }
 
 void apply(Client&, const WakeAt&, Time) {}
@@ -62,6 +65,14 @@ void apply(Client&, const WakeAt&, Time) {}
 void note_busy(Client& c, const Rules& rules, Time now) {
   const Time last = std::max(c.last_submission, c.gate_since);
   if (c.busy_since == 0 || now - std::min(now, last) > rules.min_hold) c.busy_since = now;
+}
+
+void note_gang(Client& c, const GangNews& news, Time now) {
+  c.gang_wants = news.wants;
+  c.gang_behind = news.behind;
+  if (news.waits == (c.gang_waits_since != 0)) return;
+  if (!news.waits && c.lease_since != 0) c.gang_waited += now - std::max(c.lease_since, c.gang_waits_since);
+  c.gang_waits_since = news.waits ? now : 0;
 }
 
 std::optional<ClientId> client_of(const Decision& decision) {

@@ -21,20 +21,11 @@ using Signed = std::int64_t;
 
 inline constexpr Time gives_up = 60 * second;  // a holder that cannot get its memory, and how long it stands back then
 
-// What a client wants, lowest first.
-enum class Level : std::uint8_t {
-  none,
-  background,  // a trainer that was running when it was paused, but is not known to wait
-  training,
-  loading,
-  interactive,
-  inference,
-  exit,  // a signal waits behind its gate
-};
-
 struct Item {
   Client c;             // a copy: decisions are remembered in it as they are made
   std::uint32_t index;  // order of connection
+  Item* lead;           // of its gang: the one that has, or had last, the lease for all of them; else itself
+  Item* next;           // of its gang, beginning with the lead
   // measure
   Class own_class;  // the class in `c` is the one it counts as now
   Bytes goal;       // what it holds when it is whole
@@ -47,12 +38,17 @@ struct Item {
   Level level;
   bool demands;  // wants the card now, rather than lingering on it
   Time since;    // first come, first served
+  Level asks;    // with those of its gang on this card; without what others of it want
   // seat
   bool seated, entitled;  // has a place; memory may be taken from others for it
   Bytes evict;            // to be taken from it
   // plan
   bool open;
-  bool let_go_now;  // its drain has failed
+  bool for_a_moment;  // closed by a packet that may lead to nothing
+  bool let_go_now;    // its drain has failed
+  Time let_go_until;  // then
+  bool held_back;     // it would be open, but for others of its gang
+  GangWord says;
   std::optional<Bytes> quota;
   bool gives_native;  // what it lacks
   Reason reason;
@@ -61,7 +57,6 @@ struct Item {
   bool holds() const { return c.lease_since != 0; }
   bool open_now() const { return c.gate.state == GateState::open; }
   bool let_in() const { return c.gate.state != GateState::closed; }  // open, or not managed yet
-  bool served() const { return let_in() && whole; }
   Bytes held() const { return std::max(c.quota_high, c.resident); }
   Bytes quota_or_resident() const { return quota ? *quota : c.quota.value_or(c.resident); }
   Time last_lease() const { return std::max(c.lease_since, c.lease_ended); }
@@ -91,6 +86,7 @@ struct Work {
   Work& operator=(const Work&) = delete;
 
   std::span<Item> items() { return {storage.data(), count}; }
+  bool has_card(const Item& i) const { return holder && i.lead == holder; }  // its gang has the lease
   // Whether `duration` has passed since `since`.
   bool passed(Time since, Time duration) {
     const Time due = duration > never - since ? never : since + duration;
@@ -100,8 +96,23 @@ struct Work {
   }
 };
 
+// Those of a gang on this card; a client that is in none is one by itself.
+template <class Condition>
+bool all_of(const Item& i, Condition condition) {
+  for (const Item* part = i.lead; part; part = part->next)
+    if (!condition(*part)) return false;
+  return true;
+}
+inline bool all_whole(const Item& i) {
+  return all_of(i, [](const Item& part) { return part.whole; });
+}
+inline bool served(const Item& i) {
+  return all_of(i, [](const Item& part) { return part.let_in() && part.whole; });
+}
+
 void measure(Work&);
 void rank(Work&);
+bool may_want(Work&, const Item&);                 // it fits, answers, and does not stand back
 bool idle_for(Work&, const Item&, Time duration);  // on the card, for this long, with all its memory there
 
 // It has the card and does not get its memory together: others go first, and it tries again later.
@@ -115,9 +126,20 @@ struct Choice {
 };
 Choice choose(Work&);
 
+// Gangs: policy_gangs.cpp.
+void find_gangs(Work&);
+void share_lease(Work&);  // it is the gang's, not one client's
+void agree(Work&);        // a gang wants what the one of it wants that wants most
+Time paused_since(const Client&);
+bool slice_due(Work&, const Item&);  // it has been paused for too long, or has the card for that reason
+
+// Whether it comes before or after the holder in a request. Of a pipeline one at a time has a claim to memory.
+bool same_pipeline(const Work&, const Item&);
+
 void seat(Work&);
 void plan_gates(Work&);
 void plan_quotas(Work&);
+void plan_gangs(Work&);
 void plan_reasons(Work&);
 bool fills(const Work&, const Item&);  // has been given memory that it does not have yet
 

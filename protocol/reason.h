@@ -25,7 +25,9 @@ namespace lull {
   X(kept_free, "room is kept for programs without Lull (lull free)")                  \
   X(over_reserve, "contexts and modules take more of the card than was set aside")    \
   X(training_starved, "others have kept it off the card for long")                    \
-  X(thrashing, "more than half of the time goes into switches")
+  X(thrashing, "more than half of the time goes into switches")                       \
+  X(gang_waits, "another process of its gang cannot run now")                         \
+  X(gang_slice, "a gang that was paused for long gets a moment")
 
 enum class Reason : std::uint32_t {
 #define X(name, text) name,

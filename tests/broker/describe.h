@@ -32,6 +32,11 @@ inline std::string describe(const Decision& decision, Time now) {
     std::string operator()(const RefuseNative& d) const {
       return fmt::format("no native {} {}", d.client, gib(d.wanted));
     }
+    std::string operator()(const TellGang& d) const {
+      static constexpr const char* words[] = {"no place", "seated", "ready"};
+      return fmt::format("{} {} wants {}", words[static_cast<int>(d.word.readiness)], d.client,
+                         static_cast<int>(d.word.wants));
+    }
     std::string operator()(const Stuck& d) const { return fmt::format("stuck {} ({})", d.client, name_of(d.reason)); }
     std::string operator()(const WakeAt& d) const { return fmt::format("wake {}", later(d.at)); }
   };

@@ -71,7 +71,18 @@ class Check {
         return "runs a client that is to be evicted";
     }
     if (leases > 1) return "gives the lease twice";
-    return sharing();
+    return sharing() + belonging();
+  }
+
+  // A gang runs together or not at all, but for those who were let go.
+  std::string belonging() const {
+    for (const Client& a : state_.clients)
+      for (const Client& b : state_.clients) {
+        if (a.gang == 0 || a.gang != b.gang || a.overdue_until > now_ || b.overdue_until > now_) continue;
+        if (a.gate.state != b.gate.state) return "runs a part of a gang";
+        if (a.gate.state == GateState::open && a.gang_waits_since != 0) return "runs a gang without its other card";
+      }
+    return "";
   }
 
   // Open together only if they fit together (beside those who were let go).
@@ -83,7 +94,10 @@ class Check {
       room -= std::min(room, native_charge(c, state_.gpu));
       if (c.gate.state != GateState::open || c.overdue_until > now_ || std::max(c.needed, c.resident) == 0) continue;
       goals += std::max(c.needed, c.resident);
-      ++open;
+      const auto counted = [&](const Client& o) {
+        return &o < &c && o.gang == c.gang && o.gate.state == GateState::open;
+      };
+      open += c.gang == 0 || std::none_of(state_.clients.begin(), state_.clients.end(), counted);  // a gang is one
     }
     return open > 1 && goals > room ? "shares a card that is too small" : "";
   }
@@ -117,6 +131,8 @@ class Chaos {
     r.max_wait = any(1, 400) * ms;
     r.starved_after = any(10, 400) * ms;
     r.computing_max = any(20, 400) * ms;
+    r.max_pause = any(500, 2000) * ms;  // longer than it takes to move everything
+    r.gang_slice = any(40, 100) * ms;   // longer than until a shim sees an open gate
   }
 
   // The first breach, or "".
@@ -168,7 +184,7 @@ class Chaos {
     const std::size_t i = any(0, count - 1);
     Client& c = w_.state.clients[i];
     Actor& a = w_.actors[i];
-    switch (any(0, 18)) {
+    switch (any(0, 19)) {
       case 0: return one_in(4) ? w_.remove(i) : void();
       case 1: return w_.allocate(i, any(0, 60) * G);
       case 2:
@@ -187,6 +203,7 @@ class Chaos {
       case 15: return a.asks ? void() : w_.ask_native(i, any(1, 8) * (G / 2));
       case 16: return a.asks || c.native_wanted == 0 ? void() : give_back_native(c);
       case 17: w_.state.gpu.kept_free = one_in(2) ? 0 : any(0, 20) * G; return;
+      case 18: return c.gang == 0 ? void() : hear_of_other_cards(c.gang);
       default: return;
     }
   }
@@ -198,12 +215,26 @@ class Chaos {
 
   void give_back_native(Client& c) { c.native_wanted = any(0, c.native_wanted / (G / 2)) * (G / 2); }
 
+  void hear_of_other_cards(std::uint32_t gang) {
+    const GangNews news{one_in(3) ? static_cast<Level>(any(0, 7)) : Level::none, one_in(3), one_in(4)};
+    for (Client& c : w_.state.clients)
+      if (c.gang == gang) note_gang(c, news, w_.now);
+  }
+
   // As a program that starts; or one that was on the card when the broker came, if there is room for what it has.
   void join() {
     const Class klass = all_classes[any(0, 2)];
     Client c{.klass = klass, .loading = klass != training && one_in(2)};
     if (one_in(2)) c.resident = c.needed = std::min<Bytes>(any(0, 30) * G, free_now(w_.state) / 2);
     c.unevictable = one_in(20);
+    c.gang = one_in(4) ? 1 + static_cast<std::uint32_t>(klass) : 0;  // of one class, as a tenant's clients are
+    c.pipeline = klass != training && one_in(3) ? 1 : 0;
+    if (c.gang != 0)
+      for (const Client& other : w_.state.clients)
+        if (other.gang == c.gang) {
+          c.pipeline = other.pipeline;
+          note_gang(c, {other.gang_wants, other.gang_waits_since != 0, other.gang_behind}, w_.now);
+        }
     w_.add(c, {.sees_after = static_cast<unsigned>(any(0, 3)),
                .drains_after = static_cast<unsigned>(any(1, 4)),
                .moves = any(1, 20) * G,
@@ -221,6 +252,7 @@ class Chaos {
       a.cannot = Overdue::none;
       ran.push_back(a.ran);
       w_.state.clients[i].waiting = 0;
+      note_gang(w_.state.clients[i], {}, w_.now);
     }
     for (unsigned n = 0; n < 20'000; ++n) {
       w_.now += w_.step_time;
@@ -254,10 +286,11 @@ class Chaos {
       const Client& c = w_.state.clients[i];
       const auto gib = [](Bytes b) { return static_cast<double>(b) / G; };
       fmt::print(
-          "    {} {}{}{}{} gate {}/{} {} ({}) quota {:.2f} held {:.2f} resident {:.2f} needed {:.2f} native {:.2f}{} "
+          "    {} {}{}{}{}{} gate {}/{} {} ({}) quota {:.2f} held {:.2f} resident {:.2f} needed {:.2f} native {:.2f}{} "
           "{:.2f}/{:.2f}\n",
           c.id, name_of(c.klass), c.loading ? " loading" : "", c.wants ? " wants" : "", c.lease_since ? " LEASE" : "",
-          name_of(c.gate.state), c.gate.generation - c.seen_gate.generation, name_of(c.phase.phase), name_of(c.reason),
+          c.gang ? (c.gang_waits_since ? " gang waits" : " gang") : "", name_of(c.gate.state),
+          c.gate.generation - c.seen_gate.generation, name_of(c.phase.phase), name_of(c.reason),
           gib(c.quota.value_or(0)), gib(c.quota_high), gib(c.resident), gib(c.needed), gib(c.native),
           w_.actors[i].asks ? " asks" : "", gib(c.native_given), gib(c.native_wanted));
     }

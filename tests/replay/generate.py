@@ -66,7 +66,7 @@ def diurnal(random_):
 
 def pipeline(random_):
     tenants = [TRAINER, *(f"tenant {name} inference {gib}GiB" for name, gib in
-                          (("detector", 20), ("pose", 18), ("faces", 21)))]
+                          (("detector", 20), ("pose", 18), ("faces", 21))), "pipeline detector pose faces"]
     return tenants, DAY, [request(t, ("detector", 0.7), ("pose", 0.6), ("faces", 0.7))
                           for t in poisson(random_, lambda _: 1 / 900, DAY)]
 

@@ -26,6 +26,7 @@ Machine::Machine(const Trace& trace, const policy::Rules& rules, std::uint64_t s
   for (std::size_t i = 0; i < trace.tenants.size(); ++i) {
     Client c{.id = static_cast<policy::ClientId>(i + 1), .klass = trace.tenants[i].klass};
     c.needed = trace.tenants[i].memory;
+    c.pipeline = trace.tenants[i].pipeline;
     c.quota = c.quota_high = 0;
     c.gate = c.seen_gate = {1, GateState::closed};
     c.phase = {1, Phase::drained, Overdue::none};

@@ -51,6 +51,7 @@ class Parser {
   void line(const Words& words) {
     if (words[0] == "card") return card(words);
     if (words[0] == "tenant") return tenant(words);
+    if (words[0] == "pipeline") return pipeline(words);
     if (words[0] == "until" && words.size() == 2) return void(trace.until = time_of(words[1]));
     request(words);
   }
@@ -93,6 +94,15 @@ class Parser {
     trace.tenants.push_back(t);
   }
 
+  void pipeline(const Words& words) {
+    ++pipelines_;
+    for (std::size_t i = 1; i < words.size(); ++i) {
+      Tenant& stage = trace.tenants[find(words[i])];
+      if (stage.pipeline != 0) throw Bad{fmt::format("{} is in a pipeline already", stage.name)};
+      stage.pipeline = pipelines_;
+    }
+  }
+
   std::size_t find(const std::string& name) const {
     for (std::size_t i = 0; i < trace.tenants.size(); ++i)
       if (trace.tenants[i].name == name) return i;
@@ -119,6 +129,8 @@ class Parser {
     if (trace.tenants[s.tenant].klass == Class::training) throw Bad{"nothing is asked of a trainer"};
     return s;
   }
+
+  std::uint32_t pipelines_ = 0;
 };
 
 }  // namespace

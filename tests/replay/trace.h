@@ -3,6 +3,7 @@
 //   card memory=24GiB headroom=256MiB native=600MB link=12GB both=0.7 hash=400GB
 //   tenant trainer training 20GiB kernel=50ms     a trainer always has work; nothing runs longer than `kernel`
 //   tenant detector inference 18GiB               memory that does not change leaves at the speed of `hash`
+//   pipeline detector pose faces                  a request uses them one after another; the broker is told so
 //   until 86400s
 //   12.5s detector:600ms                          a request, and how long it computes; the next stage begins when one
 //   ends 30s detector:700ms pose:600ms faces:700ms 40s nested detector:200ms pose:300ms detector:100ms     the first
@@ -29,6 +30,7 @@ struct Tenant {
   Class klass = Class::training;
   Bytes memory = 0;
   Time kernel = 20 * policy::ms;
+  std::uint32_t pipeline = 0;                                 // the same number: of one pipeline; 0: of none
   bool changes() const { return klass != Class::inference; }  // its memory, from one lease to the next
 };
 
