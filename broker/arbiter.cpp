@@ -59,6 +59,8 @@ Status Arbiter::attach(const Arrival& a, Time now) {
   c.loading = a.loading;
   c.proven = a.proven;
   c.unevictable = a.unevictable;
+  c.gang = a.gang;
+  c.pipeline = a.pipeline;
   c.exit_grace_spent = grace_.owed(a.who.uid, now);
   Seat seat(a.who, *a.down, *a.up, a.slot);
   if (auto status = seat.read(c, state_.rules, card_.memory, now); !status) return status;
@@ -240,6 +242,13 @@ void Arbiter::requests(ClientId id, std::uint32_t waiting, Time last_activity) {
 
 void Arbiter::loaded(ClientId id) {
   if (auto* c = change(id)) c->loading = false;
+}
+
+void Arbiter::hear(ClientId id, const policy::GangNews& news, Time now) {
+  const auto* c = client(id);
+  if (!c || (c->gang_wants == news.wants && (c->gang_waits_since != 0) == news.waits && c->gang_behind == news.behind))
+    return;
+  policy::note_gang(*change(id), news, now);
 }
 
 void Arbiter::set_backing(ClientId id, Bytes bytes) {

@@ -55,6 +55,7 @@ class Arbiter {
     const UpGpu* up;
     unsigned slot;
     bool loading, proven, unevictable;
+    std::uint32_t gang = 0, pipeline = 0;  // numbers of those it belongs with
   };
   Status attach(const Arrival&, policy::Time now);
   void release(policy::ClientId, policy::Time now);  // its socket is gone
@@ -72,6 +73,8 @@ class Arbiter {
   std::vector<Seat::Outcome> take_outcomes(policy::ClientId);
   void requests(policy::ClientId, std::uint32_t waiting, policy::Time last_activity);
   void loaded(policy::ClientId);
+
+  void hear(policy::ClientId, const policy::GangNews&, policy::Time now);  // of its gang's parts on other cards
 
   void set_backing(policy::ClientId, policy::Bytes);
   void set_admit(policy::ClientId, std::optional<policy::Bytes>);

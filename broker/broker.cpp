@@ -125,6 +125,7 @@ void Broker::on_connect() {
 
 void Broker::on_welcome(Client& client) {
   const auto& who = client.who();
+  client.gang = gang_of(client);
   log::info("connect client={} pid={} uid={} class={} tenant=\"{}\" shim=\"{}\"", who.id, who.pid, who.uid,
             name_of(who.klass), who.tenant, client.hello().shim_version);
   events_.append({{"event", "connect"}, {"t_ns", now_ns()}, {"client", json_of(who)}});
@@ -153,7 +154,9 @@ lull::Status Broker::on_attach(Client& client, const Attach& attach) {
                                  attach.slot,
                                  loading,
                                  kinds_.any_proven(client.tenant()),
-                                 (client.hello().flags & hello_native) != 0};
+                                 (client.hello().flags & hello_native) != 0,
+                                 client.gang.number,
+                                 pipeline_of(client)};
   if (auto status = (*at)->attach(arrival, now); !status) return status;
   (*at)->set_backing(client.who().id, client.backing());
   log::info("attach client={} gpu={} needed={} resident={}", client.who().id, card,
@@ -221,6 +224,7 @@ void Broker::settle_all(Time now) {
 }
 
 void Broker::schedule(Time now) {
+  coordinate_gangs(now);
   Time next = policy::never;
   for (const auto& arbiter : arbiters_) next = std::min(next, arbiter->wake_at());
   // Asked for in the past it would spin: the policy is asked again at the earliest after a millisecond.

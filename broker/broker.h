@@ -54,6 +54,9 @@ class Broker final : private Host, private Audience {
   void on_wish_over(const Card&, const Wish&) override;
 
   lull::Status refresh(Client&, policy::Time now);
+  Gang gang_of(const Client&);  // broker_gangs.cpp
+  std::uint32_t pipeline_of(const Client&) const;
+  void coordinate_gangs(policy::Time now);
   std::string blocker(const Card&, Reason) const;
   void tell_hook(const Card&, const Who&, Reason state, const std::string& blocked_by);
   void on_refused(const Card&, const Seat&);
@@ -135,6 +138,7 @@ class Broker final : private Host, private Audience {
   bool gauge_seen_ = false;
   KindBook kinds_;
   GpuWatch watch_;
+  std::uint32_t last_gang_ = 0;  // its number
   std::uint64_t ticks_ = 0;
   bool ticking_ = false;
   std::vector<Source> on_soon_;

@@ -50,6 +50,8 @@ json json_of_client(const policy::Client& c, const Seat& seat, Time now) {
               {"interrupted", c.interrupted},
               {"loading", c.loading},
               {"proven", c.proven},
+              {"gang", c.gang ? json(c.gang) : json(nullptr)},
+              {"pipeline", c.pipeline ? json(c.pipeline) : json(nullptr)},
               {"paused_ns", seat.paused_ns(c, now)},
               {"connected_ns", since(c.connected, now)},
               {"last_submission_ns", since(c.last_submission, now)},

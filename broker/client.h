@@ -19,6 +19,12 @@
 
 namespace lull {
 
+// The processes it runs together with; number 0: none.
+struct Gang {
+  std::uint32_t number = 0;
+  int parent = 0;  // the one that started them, where they have not been named in the configuration
+};
+
 class Client {
  public:
   Client(Fd socket, Fd pidfd, const Peer& peer, Class klass, policy::ClientId id, policy::Time now);
@@ -27,8 +33,9 @@ class Client {
   void refuse(const char* sentence, std::uint32_t retry_ms);
   void hang_up(policy::Time now);  // the socket, the doorbell and our view of the pages go; the process may live on
 
-  Lent lent;                    // host memory to evict to
-  BackingNeed need;             // of it
+  Lent lent;         // host memory to evict to
+  BackingNeed need;  // of it
+  Gang gang;
   policy::Bytes park_wish = 0;  // as last asked for; who parks unasked is given its arena back
   void send_arenas() {
     if (connected()) lent.send(socket_.get());

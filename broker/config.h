@@ -31,6 +31,7 @@ struct CardConfig {
 // One [[service]]: what is to be known of its requests that cannot be seen.
 struct ServiceConfig {
   std::string tenant;
+  std::string pipeline;  // services with the same text here are used one after another by a request
   std::vector<std::string> ports, wake_on, ignore, ignore_from;  // texts that service_rules.h understands
   std::uint32_t min_request_bytes = 0;
 };
@@ -46,6 +47,7 @@ struct Config {
   bool reserved_pages = false;  // of host memory: huge pages that are set aside, if there are any
   bool measure = true;          // cards, when they are idle
   std::uint64_t clients_per_uid = 64;
+  std::vector<std::string> gangs;     // tenants whose processes run together
   std::vector<std::string> on_stuck;  // a program and its arguments
   std::string on_stuck_user = "nobody";
   policy::Rules rules;

@@ -59,6 +59,13 @@ constexpr Key<Config> top_keys[] = {
      "`\"when-idle\"`: the link and the calls of each card are measured once, by a helper process that has a context "
      "and "
      "little memory on it for a second or two; `\"never\"`: not. Needs `lulld --state-dir`."},
+    {"gangs",
+     [](Config& c) -> Field {
+       return ListField{&c.gangs, check_argument};
+     },
+     0, 0, "processes with `WORLD_SIZE` above 1, those of one parent together",
+     "Tenants whose processes run together or not at all, on all their cards. For programs that come after it is "
+     "read."},
     {"on_stuck",
      [](Config& c) -> Field {
        return ListField{&c.on_stuck, check_argument};
@@ -113,6 +120,9 @@ constexpr Key<Config> policy_keys[] = {
     {"computing_max", FIELD(TimeField, rules.computing_max), second, 7 * day, nullptr,
      "An interactive program that computes for longer without a pause of its own takes turns with training until it is "
      "idle."},
+    {"max_pause", FIELD(TimeField, rules.max_pause), second, 7 * day, nullptr,
+     "A gang (`gangs`) that has been paused for this long gets the card for `gang_slice`, after the present request."},
+    {"gang_slice", FIELD(TimeField, rules.gang_slice), 10 * ms, day, nullptr, "... for so long."},
     {"growth_headroom", FIELD(BytesField, rules.growth_headroom), 0, tib, nullptr,
      "Room to grow that is granted beyond present needs, where the card has it to spare."},
     {"drain_limit", FIELD(MicrosecondsField, rules.drain_limit_us), 0, second, nullptr,
@@ -168,6 +178,9 @@ std::optional<std::string> check_with<parse_source>(std::string_view text) {
 constexpr Key<ServiceConfig> service[] = {
     {"tenant", FIELD(TextField, tenant), 0, 0, "required",
      "Whose requests the entry is about: the name `lull status` shows."},
+    {"pipeline", FIELD(TextField, pipeline), 0, 0, "none",
+     "Services with the same text here are used one after another by a request: one of them at a time has a claim to "
+     "memory. For programs that come after it is read."},
     {"ports", LIST(ports, parse_port), 0, 0, "the ports it is seen to listen on",
      "Where its requests come in, and nowhere else: the port of a proxy in front of it, or those of its own ports that "
      "are for requests."},

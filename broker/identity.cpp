@@ -113,15 +113,31 @@ std::string tenant_name(std::string_view chosen, int pid) {
   return command.empty() ? "pid " + std::to_string(pid) : printable(command);
 }
 
-std::optional<policy::Time> process_age(int pid) {
+namespace {
+
+// A number in /proc/PID/stat, by its place in proc(5), counted from 1.
+std::optional<std::uint64_t> stat_field(int pid, int number) {
   const auto stat = read_proc(pid, "stat");
   const auto name_end = stat.rfind(')');  // the name may hold anything, even ')'
   if (name_end == std::string::npos) return std::nullopt;
   std::istringstream fields(stat.substr(name_end + 1));
   std::string skipped;
-  for (int field = 3; field < 22; ++field) fields >> skipped;
-  std::uint64_t started_ticks = 0;
-  if (!(fields >> started_ticks)) return std::nullopt;
+  for (int field = 3; field < number; ++field) fields >> skipped;
+  std::uint64_t value = 0;
+  return fields >> value ? std::optional(value) : std::nullopt;
+}
+
+}  // namespace
+
+std::optional<int> parent_of(int pid) {
+  const auto parent = stat_field(pid, 4);
+  return parent ? std::optional(static_cast<int>(*parent)) : std::nullopt;
+}
+
+std::optional<policy::Time> process_age(int pid) {
+  const auto ticks = stat_field(pid, 22);
+  if (!ticks) return std::nullopt;
+  const std::uint64_t started_ticks = *ticks;
   timespec boot{};
   (void)::clock_gettime(CLOCK_BOOTTIME, &boot);  // the clock of that field; cannot fail
   const auto per_second = static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK));

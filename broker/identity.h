@@ -33,6 +33,7 @@ std::uint64_t own_cgroup(int pid);
 std::optional<std::string> container_or_unit_of(int pid);
 
 std::optional<policy::Time> process_age(int pid);  // since it was started (not since its last exec)
+std::optional<int> parent_of(int pid);
 
 // A descriptor for exactly the process that connected, not for whoever has its number now where the kernel can tell.
 Result<Fd> pidfd_of(int socket, const Peer&);

@@ -462,6 +462,29 @@ TEST_CASE("a trainer that does not drain is let go of, and that is told") {
   CHECK(parse_gate(rig.trainer.asked().gate.load())->state == GateState::open);
 }
 
+TEST_CASE("a rank stands still while the broker says that another card's part is not ready") {
+  Rig rig;
+  rig.trainer.use(800 * mib);
+  rig.trainer.busy = true;
+  REQUIRE(rig.arbiter.attach(
+      {Who{1, 101, 0, Class::training, "rank"}, &rig.trainer.writer, &rig.trainer.said(), 0, false, true, false, 7},
+      rig.now));
+  REQUIRE(rig.until([&] { return rig.trainer.said().submissions > 3; }));
+  CHECK(rig.arbiter.client(1)->gang_said.readiness == policy::Readiness::ready);
+  const auto gate = [&] { return parse_gate(rig.trainer.asked().gate.load())->state; };
+  rig.arbiter.hear(1, {policy::Level::none, true, false}, rig.now);
+  CHECK(rig.arbiter.changed());
+  rig.turn();
+  CHECK(gate() == GateState::closed);
+  CHECK(rig.arbiter.client(1)->reason == Reason::gang_waits);
+  CHECK(rig.arbiter.client(1)->gang_said.readiness == policy::Readiness::ready);
+  rig.arbiter.hear(1, {policy::Level::none, true, false}, rig.now);
+  CHECK(!rig.arbiter.changed());
+  rig.arbiter.hear(1, {}, rig.now);
+  rig.turn();
+  CHECK(gate() == GateState::open);
+}
+
 TEST_CASE("before it stops the broker opens only what is whole") {
   Rig rig;
   rig.settle_in();

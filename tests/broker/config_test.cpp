@@ -148,6 +148,14 @@ TEST_CASE("a list of texts is taken as it is, and anything else in its place is 
   CHECK(bad("host_memory = [\"1GiB\"]").find("must be text") != std::string::npos);
 }
 
+TEST_CASE("gangs and pipelines are named by their tenants") {
+  const auto config = good("gangs = [\"job\"]\n[[service]]\ntenant = \"ocr\"\npipeline = \"product\"\n");
+  CHECK(config.gangs == std::vector<std::string>{"job"});
+  CHECK(config.service("ocr").pipeline == "product");
+  CHECK(config.service("another").pipeline.empty());
+  CHECK(bad("[[service]]\ntenant = \"ocr\"\npipeline = \"\"\n").find("empty") != std::string::npos);
+}
+
 TEST_CASE("a missing file says so") {
   const auto result = load_config("/nonexistent/lull.toml");
   REQUIRE(std::holds_alternative<ConfigProblem>(result));
