@@ -39,7 +39,12 @@ Readiness readiness_of(const Item& i) {
 }  // namespace
 
 void find_gangs(Work& w) {
-  for (Item& i : w.items()) i.lead = i.c.gang != 0 ? nullptr : &i, i.next = nullptr;
+  for (Item& i : w.items()) {
+    i.lead = i.c.gang != 0 ? nullptr : &i, i.next = nullptr;
+    i.held_back = false, i.says = {};
+    w.gangs = w.gangs || i.c.gang != 0;
+  }
+  if (!w.gangs) return;
   for (Item& i : w.items())
     if (!i.lead) link(w, i);
 }
@@ -58,6 +63,7 @@ void share_lease(Work& w) {
 }
 
 void agree(Work& w) {
+  if (!w.gangs) return;
   for (Item& lead : w.items()) {
     if (lead.lead != &lead || lead.c.gang == 0) continue;
     const Item* first = &lead;
@@ -95,6 +101,7 @@ bool same_pipeline(const Work& w, const Item& i) {
 }
 
 void plan_gangs(Work& w) {
+  if (!w.gangs) return;
   for (Item& i : w.items()) i.says = i.c.gang != 0 ? GangWord{readiness_of(i), i.asks} : GangWord{};
   for (Item& i : w.items()) {
     i.held_back = i.c.gang != 0 && i.open && (i.c.gang_waits_since != 0 || !all_of(i, may_run));

@@ -130,8 +130,9 @@ void plan_gates(Work& w) {
     }
     w.at_work = at_work;
   }
-  for (Item& i : w.items()) i.let_go_now = must_let_go(i);
-  let_gangs_go(w);
+  bool any = false;
+  for (Item& i : w.items()) any = (i.let_go_now = must_let_go(i)) || any;
+  if (any) let_gangs_go(w);
 }
 
 void plan_reasons(Work& w) {

@@ -137,6 +137,7 @@ void measure(Work& w) {
     const Signed own = i.c.unevictable ? size(i.c.resident) : 0;
     measure_native(w, i, w.room - pinned + own, over);
   }
+  if (!w.gangs) return;
   for (Item& i : w.items())
     if (i.lead == &i && i.next) measure_gang(w, i, w.room - pinned, over);
   share_lease(w);

@@ -74,6 +74,7 @@ struct Work {
   Class highest = Class::training;   // of all clients
   Class may_come = Class::training;  // one that may lead to nothing has just arrived
   const Item* at_work = nullptr;     // of those that run and want to, one of the highest class; those below stand aside
+  bool gangs = false;                // there are any
   std::size_t count = 0;
   std::array<std::uint16_t, max_clients> order;  // of seats; filled by seat()
   union {
