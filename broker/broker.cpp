@@ -95,13 +95,13 @@ lull::Status Broker::open() {
 }
 
 void Broker::reload(const Config& config) {
-  config_ = config;
+  const Config before = std::exchange(config_, config);
   hook_.set(config.on_stuck, config.on_stuck_user);
   reception_.set_config(config);
   spills_.set_config(config);
   for (auto& arbiter : arbiters_) arbiter->set_rules(config.rules);
   set_admissions();
-  reception_.for_each([this](Client& c) { requests_.set_filter(c.who().id, config_.service(c.who().tenant)); });
+  reception_.for_each([&](Client& c) { follow_service(c, before.service(c.who().tenant)); });
   measure_.set_time(now_ns());
   settle_all(now_ns());
 }

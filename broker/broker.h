@@ -66,6 +66,7 @@ class Broker final : private Host, private Audience {
   void tick();
   void look_for_requests();
   void watch_requests(Client&);
+  void follow_service(Client&, const ServiceConfig& before);
   void learn();
   nlohmann::json wake(const std::string& whom, policy::Time lasts);  // tenant or process
   void wake(Client&, policy::Time now, policy::Time lasts);

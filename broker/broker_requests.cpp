@@ -57,6 +57,16 @@ void Broker::watch_requests(Client& client) {
     if (card) arbiters_[*card]->loaded(who.id);
 }
 
+// Its requests may come by other ports now. Those in flight are forgotten: the service's work on the card says the rest.
+void Broker::follow_service(Client& client, const ServiceConfig& before) {
+  const auto& who = client.who();
+  if (who.klass == Class::training) return;
+  const auto& now = config_.service(who.tenant);
+  if (before.ports == now.ports && before.wake_on == now.wake_on) return requests_.set_filter(who.id, now);
+  requests_.forget(who.id);
+  watch_requests(client);
+}
+
 void Broker::learn() {
   reception_.for_each([this](Client& client) {
     for (const auto& card : client.cards()) {

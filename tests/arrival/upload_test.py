@@ -4,6 +4,7 @@ LULL_TEST_UPLOADS: how many uploads (6).
 """
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -110,6 +111,34 @@ class Uploads(SystemTest):
                        text=True, check=True)
         self.assertEqual(subprocess.run([program], check=False).returncode, 0)
         wait_until(lambda: self.whole(service), 20, "woken from C")
+
+    def test_ports_that_the_configuration_names_are_followed_when_it_is_read_again(self):
+        def configuration(ports):
+            return SMALL_CARD_CONFIG + f'[[service]]\ntenant = "faces"\nports = {ports}\n'
+
+        def read_again(ports):
+            path, told = self.stage.path("lull.toml"), self.broker.output().count("reload")
+            with open(path + ".new", "w", encoding="utf-8") as file:
+                file.write(configuration(ports))
+            os.rename(path + ".new", path)
+            self.broker.signal(signal.SIGHUP)
+            wait_until(lambda: self.broker.output().count("reload") > told, 10, "the configuration is read again")
+
+        def arrivals_of_a_request():
+            before = self.broker.status()["requests"]["services"][0]["arrivals"]
+            service.request()
+            return self.broker.status()["requests"]["services"][0]["arrivals"] - before
+
+        self.early(configuration('["1"]'))
+        service = self.stage.start("service", SERVICE, klass="inference", env=TENANT).wait_ready()
+        self.broker.wait_for_clients([service.pid])
+        self.assertEqual(arrivals_of_a_request(), 0)
+        read_again(f'["{service.port}"]')
+        self.assertEqual(arrivals_of_a_request(), 1)
+        read_again('["1"]')
+        self.assertEqual(arrivals_of_a_request(), 0)
+        read_again("[]")
+        self.assertEqual(arrivals_of_a_request(), 1)
 
 
 if __name__ == "__main__":
