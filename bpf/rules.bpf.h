@@ -27,10 +27,10 @@ struct {
 #define SOURCE_BITS (LULL_SERVICE_BITS + 128)
 
 /* Copies what there is of `most` bytes at `offset`; `most` is a constant. The rest of `to` stays as it is. */
-#define COPY(skb, offset, to, have, most)                              \
-  do {                                                                 \
-    __u32 count = (have) < (most) ? (have) : (most);                   \
-    asm volatile("" : "+r"(count)); /* the verifier must see a check */ \
+#define COPY(skb, offset, to, have, most)                                                \
+  do {                                                                                   \
+    __u32 count = (have) < (most) ? (have) : (most);                                     \
+    asm volatile("" : "+r"(count)); /* the verifier must see a check */                  \
     if (count >= 1 && count <= (most)) (void)bpf_skb_load_bytes(skb, offset, to, count); \
   } while (0)
 

@@ -118,7 +118,8 @@ static __always_inline __u32 turn(struct lull_connection* c, struct lull_service
 }
 
 static __always_inline void answer_out(struct lull_connection* c, struct lull_service* s, __u64 now) {
-  if (__sync_val_compare_and_swap(&c->state, LULL_REQUEST, LULL_RESPONSE) == LULL_REQUEST) return one_waits_less(c, s, now);
+  if (__sync_val_compare_and_swap(&c->state, LULL_REQUEST, LULL_RESPONSE) == LULL_REQUEST)
+    return one_waits_less(c, s, now);
   if (__sync_val_compare_and_swap(&c->state, LULL_IGNORED, LULL_IDLE) == LULL_IGNORED) return;
   (void)__sync_val_compare_and_swap(&c->state, LULL_SMALL, LULL_IDLE);
 }

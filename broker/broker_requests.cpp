@@ -57,7 +57,8 @@ void Broker::watch_requests(Client& client) {
     if (card) arbiters_[*card]->loaded(who.id);
 }
 
-// Its requests may come by other ports now. Those in flight are forgotten: the service's work on the card says the rest.
+// Its requests may come by other ports now. Those in flight are forgotten: the service's work on the card says the
+// rest.
 void Broker::follow_service(Client& client, const ServiceConfig& before) {
   const auto& who = client.who();
   if (who.klass == Class::training) return;

@@ -1,6 +1,6 @@
 // broker/request_kinds.h: which requests have been seen to lead to work on the GPU: by service, port, method and the
-// beginning of the path; where those cannot be read, by size and by the clock. What is unknown is no more than a hint; one
-// that has led to work moves memory the next time.
+// beginning of the path; where those cannot be read, by size and by the clock. What is unknown is no more than a hint;
+// one that has led to work moves memory the next time.
 #pragma once
 #include <compare>
 #include <cstdint>
