@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <regex>
+#include <string_view>
 
 #include "broker/cli/child.h"
 #include "broker/cli/doctor.h"
@@ -69,10 +69,13 @@ void check_podman(Findings& findings, bool& any) {
 
 // Of a specification file, whichever of JSON and YAML it is written in: the places on the host that it mounts.
 std::vector<std::string> mounted_by(const std::string& specification) {
-  static const std::regex host_path(R"re("?hostPath"?\s*:\s*"?([^",}\s]+))re");
+  constexpr std::string_view key = "hostPath";
   std::vector<std::string> found;
-  for (std::sregex_iterator i(specification.begin(), specification.end(), host_path), end; i != end; ++i)
-    found.push_back((*i)[1]);
+  for (auto at = specification.find(key); at != std::string::npos; at = specification.find(key, at)) {
+    at = specification.find_first_not_of("\": \t", at + key.size());
+    const auto end = specification.find_first_of("\",} \t\r\n", at);
+    if (at != std::string::npos && end != at) found.push_back(specification.substr(at, end - at));
+  }
   return found;
 }
 
