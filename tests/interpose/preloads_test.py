@@ -17,7 +17,8 @@ def run(preload, directory):
     journal = os.path.join(directory, "journal")
     env = {k: v for k, v in os.environ.items() if not k.startswith("LULL")}
     env |= {"LD_PRELOAD": preload, "LD_LIBRARY_PATH": DRIVER, "LULL_CLASS": "training", "LULL_SIM_MEMORY": "512MiB",
-            "LULL_RUNTIME_DIR": os.path.join(directory, "nobody"), "LULL_SIM_JOURNAL": journal}
+            "LULL_RUNTIME_DIR": os.path.join(directory, "nobody"), "LULL_SIM_JOURNAL": journal,
+            "LULL_SIM_POOL": os.path.join(directory, "card")}
     done = subprocess.run([PROGRAM], env=env, capture_output=True, text=True, timeout=60, check=False)
     calls = collections.Counter()
     dumped = subprocess.run([DUMP, journal], env=os.environ | {"LD_PRELOAD": ""}, capture_output=True, text=True, check=True)

@@ -3,6 +3,8 @@
 The build directory is the first argument of the test program, or LULL_BUILD_DIR, or `build`.
 """
 import os
+import re
+import signal
 import sys
 import unittest
 
@@ -69,6 +71,17 @@ class SystemTest(unittest.TestCase):
         run = self.stage.start("trainer", [*TRAINER, *options, "--steps", steps, "--out", path])
         self.assertEqual(run.wait(120), 0, run.output())
         return path
+
+    def stop_and_save(self, trainers):
+        """Tells trainers with --save-on-term to stop; the step each of them saved.
+
+        Their number of steps is theirs: a test that fixes it before would race with a fast machine.
+        """
+        for trainer in trainers:
+            trainer.signal(signal.SIGTERM)
+        for trainer in trainers:
+            self.assertEqual(trainer.wait(60), 0, trainer.output())
+        return [int(re.search(r"saved step (\d+)", trainer.output())[1]) for trainer in trainers]
 
     def assert_same_bytes(self, one, other):
         with open(one, "rb") as a, open(other, "rb") as b:

@@ -1,8 +1,6 @@
 """Programs without Lull on the card: seen, named, waited for, and given room when somebody asks."""
 import json
 import os
-import re
-import signal
 
 from broker import SMALL_CARD_CONFIG
 from case import MIB, SystemTest, main
@@ -79,9 +77,7 @@ class Foreign(SystemTest):
         self.broker.wait_for_client(trainer.pid, lambda c: c["reason"] == "blocked_by_foreign", "waits for it", 20)
         plain.kill()
         self.wait_for_steps(trainer, 2, 60)
-        trainer.signal(signal.SIGTERM)
-        self.assertEqual(trainer.wait(60), 0, trainer.output())
-        steps = int(re.search(r"saved step (\d+)", trainer.output())[1])
+        [steps] = self.stop_and_save([trainer])
         self.assert_same_bytes(saved, self.undisturbed(steps))
 
     def test_lull_free_makes_room_that_a_plain_program_takes_and_time_gives_it_back(self):

@@ -1,7 +1,4 @@
 """Processes that run together, on one card and on two; and the models of a product, used one after another."""
-import re
-import signal
-
 from broker import SMALL_CARD_CONFIG
 from case import CARD_BYTES, SERVICE, SystemTest, main
 from stage import Ask, Card
@@ -41,13 +38,9 @@ class Ranks(SystemTest):
         return both
 
     def assert_undisturbed(self, service, ranks, options_of_each):
-        for rank in ranks:
-            rank.signal(signal.SIGTERM)
-        for rank in ranks:
-            self.assertEqual(rank.wait(60), 0, rank.output())
+        saved = self.stop_and_save(ranks)
         service.kill()
-        for number, (rank, options) in enumerate(zip(ranks, options_of_each)):
-            steps = int(re.search(r"saved step (\d+)", rank.output())[1])
+        for number, (steps, options) in enumerate(zip(saved, options_of_each)):
             alone = self.stage.path(f"alone-{number}.state")
             run = self.stage.start("trainer", [*RANK, *options, "--steps", steps, "--out", alone])
             self.assertEqual(run.wait(120), 0, run.output())

@@ -1,5 +1,4 @@
 """Native memory beyond what is kept for it: others make room, by the policy of a real broker, and nobody loses a byte."""
-import re
 import signal
 
 from case import MIB, SystemTest, main
@@ -33,9 +32,7 @@ class Native(SystemTest):
         self.assertEqual(loader.wait(30), 0, loader.output())
         self.assertGreater(self.evicted(trainer), before, self.broker.status_text())
         self.wait_for_steps(trainer, 3, 60)
-        trainer.signal(signal.SIGTERM)
-        self.assertEqual(trainer.wait(60), 0, trainer.output())
-        steps = int(re.search(r"saved step (\d+)", trainer.output())[1])
+        [steps] = self.stop_and_save([trainer])
         self.assert_same_bytes(saved, self.undisturbed(steps))
 
     def test_more_than_the_card_can_hold_is_out_of_memory_at_once(self):

@@ -84,10 +84,9 @@ class Restarts(SystemTest):
         self.assertLess(statistics.median(back), 1)
         # A request's connection may be open at one of the moments; a leak grows with each kill.
         self.assertLessEqual(max(open_files[-1]) - max(open_files[0]), 2, open_files)
-        self.trainer.signal(signal.SIGTERM)
-        self.assertEqual(self.trainer.wait(60), 0, self.trainer.output())
+        [steps] = self.stop_and_save([self.trainer])
         self.service.kill()
-        self.assert_same_bytes(saved, self.undisturbed(self.steps(self.trainer)))
+        self.assert_same_bytes(saved, self.undisturbed(steps))
 
     def test_a_machine_that_slept_goes_on_where_it_was(self):
         """Everybody stands still in the middle of a switch, as in a suspend; the broker alone, as under a debugger."""
@@ -108,10 +107,9 @@ class Restarts(SystemTest):
             self.assertTrue(ask.result()["ok"])
             self.wait_for_steps(self.trainer, 1)
             self.broker.wait_for_clients({self.trainer.pid, self.service.pid})
-        self.trainer.signal(signal.SIGTERM)
-        self.assertEqual(self.trainer.wait(60), 0, self.trainer.output())
+        [steps] = self.stop_and_save([self.trainer])
         self.service.kill()
-        self.assert_same_bytes(saved, self.undisturbed(self.steps(self.trainer)))
+        self.assert_same_bytes(saved, self.undisturbed(steps))
 
 
 if __name__ == "__main__":

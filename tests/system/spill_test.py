@@ -127,20 +127,19 @@ class Spill(SystemTest):
         self.start('host_memory = "112MiB"\nhost_memory_keep_free = "0"\nspill_daily_write_bytes = "64GiB"\n')
         service = self.start_service().wait_ready()
         path = self.stage.path("shared.state")
-        trainer = self.start_trainer("--steps", 120, "--out", path)
+        trainer = self.start_trainer("--save-on-term", path)
         self.wait_for_steps(trainer, 3)
         for _ in range(3):
             service.request()
-            if trainer.running():
-                self.wait_for_steps(trainer, 2)
-        self.assertEqual(trainer.wait(120), 0, trainer.output())
+            self.wait_for_steps(trainer, 2)
+        [steps] = self.stop_and_save([trainer])
         spill = self.spill()
         self.assertGreaterEqual(spill["saves"], 1, spill)
         self.assertGreaterEqual(spill["fills"], 1, spill)
         self.assertGreater(spill["written_today"], 0, spill)
         service.kill()
         self.broker.end()
-        self.assert_same_bytes(path, self.undisturbed(120))
+        self.assert_same_bytes(path, self.undisturbed(steps))
 
     def test_what_has_not_changed_is_written_once(self):
         self.start_two()

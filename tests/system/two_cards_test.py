@@ -44,21 +44,21 @@ class TwoCards(SystemTest):
 
     def test_both_cards_change_hands_at_once_and_results_stay_the_same(self):
         paths = [self.stage.path(f"{n}.state") for n in range(2)]
-        trainers = [self.start_trainer("--device", n, "--steps", 60, "--out", paths[n]) for n in range(2)]
+        trainers = [self.start_trainer("--device", n, "--save-on-term", paths[n]) for n in range(2)]
         for trainer in trainers:
             self.wait_for_steps(trainer, 2)
         services = [self.start_service("--device", n).wait_ready() for n in range(2)]
         for _ in range(3):
+            for trainer in trainers:
+                self.wait_for_steps(trainer, 1)
             for service in services:
                 service.request()
-        for trainer in trainers:
-            self.assertEqual(trainer.wait(120), 0, trainer.output())
+        steps = self.stop_and_save(trainers)
         for service in services:
             service.kill()
         self.broker.end()
-        expected = self.undisturbed(60)
-        for path in paths:
-            self.assert_same_bytes(path, expected)
+        for path, saved in zip(paths, steps):
+            self.assert_same_bytes(path, self.undisturbed(saved))
 
 
 if __name__ == "__main__":
