@@ -6,9 +6,9 @@
 #include <algorithm>
 
 namespace lull {
-namespace {
 
-// As NVIDIA documents them: nvmlMemory_t and nvmlMemory_v2_t.
+// What NVIDIA's library takes and gives, as documented: nvmlMemory_t and nvmlMemory_v2_t.
+namespace nvml {
 struct MemoryV1 {
   unsigned long long total, free, used;
 };
@@ -16,7 +16,6 @@ struct MemoryV2 {
   unsigned version;
   unsigned long long total, reserved, free, used;
 };
-constexpr unsigned memory_v2_version = sizeof(MemoryV2) | 2u << 24;
 // nvmlProcessInfo_t of nvmlDeviceGetComputeRunningProcesses_v3.
 struct ProcessV3 {
   unsigned pid;
@@ -29,6 +28,14 @@ struct PciV3 {
   unsigned domain, bus, device, device_id, subsystem_id;
   char bus_id[32];
 };
+using ListProcesses = int (*)(void*, unsigned*, ProcessV3*);
+}  // namespace nvml
+
+namespace {
+
+using namespace nvml;
+
+constexpr unsigned memory_v2_version = sizeof(MemoryV2) | 2u << 24;
 constexpr unsigned long long use_not_told = ~0ull;
 constexpr int success = 0, insufficient_size = 7;
 
@@ -36,8 +43,6 @@ template <class F>
 void find(void* library, const char* name, F*& function) {
   function = reinterpret_cast<F*>(::dlsym(library, name));
 }
-
-using ListProcesses = int (*)(void*, unsigned*, ProcessV3*);
 
 std::vector<ProcessV3> list_of(ListProcesses list, void* handle) {
   std::vector<ProcessV3> table(list ? 64 : 0);

@@ -24,7 +24,7 @@ namespace lull {
 namespace {
 
 constexpr std::size_t step = 32u << 20;
-constexpr unsigned most_threads = 4;  // a kernel clears pages at the speed of memory with fewer than that
+constexpr unsigned touching_threads = 4;  // a kernel clears pages at the speed of memory with fewer than that
 
 // If the machine runs out of memory, this process is the one to end: nothing is lost with it.
 void be_the_first_to_go() {
@@ -63,7 +63,7 @@ bool populate_together(char* base, std::size_t bytes) {
       if (!populate(base + at, std::min(step, bytes - at))) failed = true;
   };
   const auto cpus = std::max(1u, std::thread::hardware_concurrency());
-  const auto threads = std::min<std::size_t>({cpus, most_threads, (bytes + step - 1) / step});
+  const auto threads = std::min<std::size_t>({cpus, touching_threads, (bytes + step - 1) / step});
   std::vector<std::thread> others;
   for (std::size_t i = 1; i < threads; ++i) others.emplace_back(work);
   work();

@@ -19,6 +19,8 @@ constexpr std::size_t longest_output = 4 << 20;  // what is beyond is not read: 
 // returns is its exit status. A child that takes longer than `limit` is killed. Only from a process with one thread.
 ChildOutput in_child(const std::function<int()>& work, std::chrono::milliseconds limit);
 
+constexpr std::chrono::seconds engine_limit{5};  // for what Docker or podman is asked by a person
+
 // A program found in PATH. Its exit status is 127 where there is none.
 ChildOutput run_program(const std::vector<std::string>& words, std::chrono::milliseconds limit);
 

@@ -14,7 +14,7 @@ std::string quoted(const std::string& text) {
   return all;
 }
 
-std::string values(const Parameter& p) {
+std::string fish_values(const Parameter& p) {
   if (!p.choices.empty()) {
     std::string all;
     for (const auto& choice : p.choices) all += (all.empty() ? "" : " ") + choice;
@@ -31,8 +31,8 @@ std::string values(const Parameter& p) {
 
 std::string line(const Described& command, const Parameter& p) {
   const auto seen = fmt::format("complete -c lull -n '__fish_seen_subcommand_from {}'", command.name);
-  if (p.operand) return p.takes == Takes::text ? "" : fmt::format("{} -f{}\n", seen, values(p));
-  return fmt::format("{} -l {}{} -d '{}'\n", seen, p.name.substr(2), p.takes == Takes::nothing ? " -f" : values(p),
+  if (p.operand) return p.takes == Takes::text ? "" : fmt::format("{} -f{}\n", seen, fish_values(p));
+  return fmt::format("{} -l {}{} -d '{}'\n", seen, p.name.substr(2), p.takes == Takes::nothing ? " -f" : fish_values(p),
                      quoted(p.help));
 }
 

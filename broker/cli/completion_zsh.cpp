@@ -6,7 +6,7 @@ namespace lull::cli {
 namespace {
 
 // Within single quotes, and within the brackets and colons of _arguments.
-std::string quoted(const std::string& text) {
+std::string zsh_quoted(const std::string& text) {
   std::string all;
   for (const char c : text) {
     if (c == '\'')
@@ -19,7 +19,7 @@ std::string quoted(const std::string& text) {
   return all;
 }
 
-std::string values(const Parameter& p) {
+std::string zsh_values(const Parameter& p) {
   if (!p.choices.empty()) {
     std::string all;
     for (const auto& choice : p.choices) all += (all.empty() ? "(" : " ") + choice;
@@ -36,10 +36,10 @@ std::string values(const Parameter& p) {
 std::string argument(const Parameter& p) {
   if (p.takes == Takes::command) return "'(-)1:command: _command_names -e' '*::arguments: _normal'";
   if (p.operand)
-    return fmt::format("'{}{}:{}'", p.required ? "1:" : "1::", quoted(p.name),
-                       p.takes == Takes::text ? " " : values(p));
-  if (p.takes == Takes::nothing) return fmt::format("'{}[{}]'", p.name, quoted(p.help));
-  return fmt::format("'{}=[{}]:{}:{}'", p.name, quoted(p.help), placeholder(p.takes), values(p));
+    return fmt::format("'{}{}:{}'", p.required ? "1:" : "1::", zsh_quoted(p.name),
+                       p.takes == Takes::text ? " " : zsh_values(p));
+  if (p.takes == Takes::nothing) return fmt::format("'{}[{}]'", p.name, zsh_quoted(p.help));
+  return fmt::format("'{}=[{}]:{}:{}'", p.name, zsh_quoted(p.help), placeholder(p.takes), zsh_values(p));
 }
 
 }  // namespace
@@ -47,7 +47,7 @@ std::string argument(const Parameter& p) {
 std::string zsh_completion(const std::vector<Described>& commands) {
   std::string names, cases;
   for (const auto& command : commands) {
-    names += fmt::format("    '{}:{}'\n", command.name, quoted(command.help));
+    names += fmt::format("    '{}:{}'\n", command.name, zsh_quoted(command.help));
     std::string all;
     for (const auto& p : command.parameters) all += " " + argument(p);
     cases += fmt::format("        {}) _arguments '--help[what it takes]'{} ;;\n", command.name, all);

@@ -10,7 +10,7 @@
 namespace lull::cli {
 namespace {
 
-struct Options {
+struct DoctorOptions {
   bool as_json = false;
   std::string container;
   std::vector<std::string> command;
@@ -57,7 +57,7 @@ json json_of(const Findings& findings, bool well) {
   return {{"schema", 1}, {"well", well}, {"findings", std::move(list)}};
 }
 
-int doctor(const Context& context, const Options& options) {
+int doctor(const Context& context, const DoctorOptions& options) {
   if (!options.command.empty()) return observe(options.command);
   const Patient patient = look_at(context.runtime_dir);
   Findings findings;
@@ -77,7 +77,7 @@ int doctor(const Context& context, const Options& options) {
 }  // namespace
 
 Action set_up_doctor(Arguments& arguments, const Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DoctorOptions>();
   arguments.flag("--json", options->as_json, "as one JSON object");
   arguments.option("--container", Takes::text, options->container,
                    "look into this container of Docker's or podman's instead: are its programs under Lull?");

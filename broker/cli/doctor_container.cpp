@@ -20,7 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::chrono::seconds engine_limit{5};
 constexpr const char* library_name = "liblull.so";
 constexpr const char* driver_name = "/libcuda.so.";
 constexpr int oldest_glibc = 28;  // 2.28: see CONTRIBUTING.md

@@ -11,15 +11,13 @@
 #include <string_view>
 
 #include "broker/cli/child.h"
+#include "broker/cli/cli.h"
 #include "broker/cli/doctor.h"
 
 namespace lull::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::chrono::seconds engine_limit{5};
-constexpr int not_found = 127;
 
 struct Version {
   int major = 0, minor = 0;
@@ -32,7 +30,7 @@ Version version_in(const std::string& text) {
   return v;
 }
 
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+std::string first_line_of(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 // From 28.2 on devices by name are on; from 25 on they can be switched on; before, there are none.
 void check_docker(Findings& findings, bool& any) {
@@ -42,7 +40,7 @@ void check_docker(Findings& findings, bool& any) {
   if (!version.good())
     return findings.push_back({"docker", Health::warn, "installed, but its daemon does not answer you",
                                "systemctl start docker; be in its group, or ask as root"});
-  const auto number = first_line(version.text);
+  const auto number = first_line_of(version.text);
   if (!version_in(number).at_least(25, 0))
     return findings.push_back({"docker", Health::warn, fmt::format("{} knows no devices by name (CDI)", number),
                                "start containers with: docker run $(lull docker-args training) ..."});
@@ -58,7 +56,7 @@ void check_podman(Findings& findings, bool& any) {
   const auto version = run_program({"podman", "version", "--format", "{{.Client.Version}}"}, engine_limit);
   if (version.end == ChildOutput::End::exited && version.status == not_found) return;
   any = true;
-  const auto number = first_line(version.text);
+  const auto number = first_line_of(version.text);
   if (!version.good())
     return findings.push_back({"podman", Health::warn, "installed, but does not tell its version", "podman info"});
   if (!version_in(number).at_least(4, 1))

@@ -53,11 +53,11 @@ std::string shown(const std::string& line) {
   }
 }
 
-struct Options {
+struct EventsOptions {
   bool json = false, follow = false;
 };
 
-int events(const Context& context, const Options& options) {
+int events(const Context& context, const EventsOptions& options) {
   int code = ok;
   auto broker = Connection::open(context.runtime_dir, code);
   if (!broker) return code;
@@ -73,7 +73,7 @@ int events(const Context& context, const Options& options) {
 }  // namespace
 
 Action set_up_events(Arguments& arguments, const Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<EventsOptions>();
   arguments.flag("--json", options->json, "as JSON, one object a line");
   arguments.flag("--follow", options->follow, "go on with what happens from now on");
   return [options, &context] { return events(context, *options); };

@@ -12,7 +12,7 @@
 namespace lull::cli {
 namespace {
 
-struct Options {
+struct FreeOptions {
   std::string size, duration = "1h", gpu;
   bool json = false;
 };
@@ -47,13 +47,13 @@ const json& card_of(const json& status, const std::string& uuid) {
   return part(status, "no such card");
 }
 
-int told(const Options& options, const json& answer, const std::string& sentence) {
+int told(const FreeOptions& options, const json& answer, const std::string& sentence) {
   fmt::print("{}\n", options.json ? one_line(answer) : sentence);
   return ok;
 }
 
 // Until what moves has moved. The wish holds whether or not somebody waits here.
-int await_room(const Context& context, const Options& options, const json& answer) {
+int await_room(const Context& context, const FreeOptions& options, const json& answer) {
   int code = ok;
   const auto uuid = text(answer, "gpu");
   const auto wanted = number(answer, "bytes"), duration = number(answer, "for_ns");
@@ -71,7 +71,7 @@ int await_room(const Context& context, const Options& options, const json& answe
                                        bytes(there), bytes(wanted), clock_after(duration)));
 }
 
-int free(const Context& context, const Options& options) {
+int free(const Context& context, const FreeOptions& options) {
   const auto size = parse_bytes(options.size);
   const auto duration = parse_time(options.duration);
   if (!size) return complain(usage, fmt::format("\"{}\" is no size; write it like 10GiB", options.size));
@@ -88,7 +88,7 @@ int free(const Context& context, const Options& options) {
 }  // namespace
 
 Action set_up_free(Arguments& arguments, const Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<FreeOptions>();
   arguments.about(
       "Until its time is over, programs without Lull can take so much more than they hold now, whether they do or not. "
       "Waits until the room is there, at most a minute; lulld goes on making it. A restart of lulld forgets it.");

@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct RunOptions {
   std::string klass, tenant;
   std::vector<std::string> command;
 };
@@ -33,7 +33,7 @@ struct Place {
 };
 
 // In a container one class is mounted where the host has the directory of all; the mount decides.
-Place find_place(const std::string& runtime_dir, const Options& options) {
+Place find_place(const std::string& runtime_dir, const RunOptions& options) {
   std::ifstream file(runtime_dir + "/class");
   std::string mounted;
   if (file >> mounted && parse_class(mounted.c_str())) return {mounted, runtime_dir + "/broker"};
@@ -51,7 +51,7 @@ int no_way(const Place& place, int code) {
                   what + "; start it (sudo systemctl start lulld), or name its directory with --runtime-dir");
 }
 
-int check(const Options& options, const Place& place) {
+int check(const RunOptions& options, const Place& place) {
   if (place.klass.empty()) return complain(usage, "which class? --class training, interactive or inference");
   if (!parse_class(place.klass.c_str()))
     return complain(usage, fmt::format("no class \"{}\": there are training, interactive and inference", place.klass));
@@ -64,7 +64,7 @@ int check(const Options& options, const Place& place) {
 }
 
 // Returns only when it fails.
-int run(const Context& context, const Options& options) {
+int run(const Context& context, const RunOptions& options) {
   const auto place = find_place(context.runtime_dir, options);
   if (const int code = check(options, place); code != ok) return code;
   if (!options.klass.empty() && options.klass != place.klass)
@@ -91,7 +91,7 @@ int run(const Context& context, const Options& options) {
 }  // namespace
 
 Action set_up_run(Arguments& arguments, const Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RunOptions>();
   arguments.option("--class", Takes::klass, options->klass, "training, interactive or inference");
   arguments.option("--tenant", Takes::text, options->tenant,
                    "name shown to people; processes with the same name belong together");

@@ -112,11 +112,11 @@ int print_short(const Context& context) {
   return ok;
 }
 
-struct Options {
+struct StatusOptions {
   bool json = false, brief = false;
 };
 
-int status(const Context& context, const Options& options) {
+int status(const Context& context, const StatusOptions& options) {
   if (options.brief) return print_short(context);
   int code = ok;
   std::string line;
@@ -134,7 +134,7 @@ int status(const Context& context, const Options& options) {
 }  // namespace
 
 Action set_up_status(Arguments& arguments, const Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<StatusOptions>();
   arguments.flag("--json", options->json, "as one JSON object");
   arguments.flag("--short", options->brief,
                  "one line for a prompt or tmux: who has the card, memory in use, requests in flight, paused programs");

@@ -20,7 +20,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t most_switches = 50;
 
-struct Options {
+struct TopOptions {
   std::string every = "500ms";
   bool once = false, json = false, ascii = false;
 };
@@ -88,7 +88,7 @@ unsigned columns_without_terminal() {
   return columns > 0 ? static_cast<unsigned>(std::min(columns, 1000)) : 100;
 }
 
-int once(Source& source, const Options& options) {
+int once(Source& source, const TopOptions& options) {
   std::string problem;
   if (!source.look(problem)) return complain(no_broker, problem);
   const auto view = source.view();
@@ -120,7 +120,7 @@ void scroll(unsigned& scrolled, Screen::Event event, unsigned most) {
   scrolled = std::min(scrolled, most > 0 ? most - 1 : 0);
 }
 
-int live(Source& source, const Options& options, policy::Time every) {
+int live(Source& source, const TopOptions& options, policy::Time every) {
   const bool colours = wants_colours();
   Screen screen(colours);
   if (!screen.works())
@@ -145,7 +145,7 @@ int live(Source& source, const Options& options, policy::Time every) {
   }
 }
 
-int top(const Context& context, Options options) {
+int top(const Context& context, TopOptions options) {
   const auto every = parse_time(options.every);
   if (!every || *every < 50 * policy::ms || *every > 60 * policy::second)
     return complain(usage, fmt::format("--every {}: a time from 50ms to 60s is wanted", options.every));
@@ -157,7 +157,7 @@ int top(const Context& context, Options options) {
 }  // namespace
 
 Action set_up_top(Arguments& arguments, const Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TopOptions>();
   arguments.option("--every", Takes::time, options->every, "how often to look");
   arguments.flag("--once", options->once, "print one page and end; its width is COLUMNS, or 100");
   arguments.flag("--json", options->json, "print one JSON object and end");

@@ -81,7 +81,7 @@ void titled_bar(Page& page, const std::string& title, const std::vector<Share>& 
 
 std::string labelled(const std::string& name, std::uint64_t bytes) { return name + " " + size(bytes); }
 
-struct Part {
+struct BarPart {
   std::size_t tenant;
   std::uint64_t bytes;
 };
@@ -90,7 +90,7 @@ struct Part {
 std::vector<Share> shares_of(const Page& page, const TopGpu& gpu, std::uint64_t TopTenant::*bytes, std::uint64_t whole,
                              char fill) {
   constexpr unsigned readable = 8;
-  std::vector<Part> shown, small;
+  std::vector<BarPart> shown, small;
   std::uint64_t rest = 0;
   for (std::size_t i = 0; i < gpu.tenants.size(); ++i) {
     const auto n = gpu.tenants[i].*bytes;
@@ -100,7 +100,7 @@ std::vector<Share> shares_of(const Page& page, const TopGpu& gpu, std::uint64_t 
     if (is_small) rest += n;
   }
   std::vector<Share> shares;
-  const auto add = [&](const Part& part) {
+  const auto add = [&](const BarPart& part) {
     shares.push_back(
         {labelled(gpu.tenants[part.tenant].name, part.bytes), part.bytes, tint_of(part.tenant), page.fill(fill)});
   };

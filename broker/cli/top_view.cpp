@@ -104,12 +104,12 @@ std::vector<TopStranger> holders_of(const json& status, const std::vector<TopGpu
 struct Phase {
   const char *key, *name;
 };
-constexpr Phase phases[] = {{"closed", "close"},     {"drained", "drain"}, {"evicted", "evict"},
-                            {"restored", "restore"}, {"opened", "open"},   {"first_kernel", "kernel"}};
+constexpr Phase shown_phases[] = {{"closed", "close"},     {"drained", "drain"}, {"evicted", "evict"},
+                                  {"restored", "restore"}, {"opened", "open"},   {"first_kernel", "kernel"}};
 
 std::vector<TopPhase> phases_of(const json& all, std::uint64_t seen) {
   std::vector<std::pair<std::uint64_t, const char*>> reached;
-  for (const auto& phase : phases)
+  for (const auto& phase : shown_phases)
     if (const auto at = number(all, phase.key); at >= seen && at != 0) reached.emplace_back(at, phase.name);
   std::stable_sort(reached.begin(), reached.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<TopPhase> out;

@@ -16,7 +16,7 @@
 namespace lull::cli {
 namespace {
 
-struct Options {
+struct TraceOptions {
   std::string out, picture, of_switch, last, gpu = "0";
 };
 
@@ -59,7 +59,7 @@ const SwitchStory* named_switch(const CardStory& card, const std::string& name) 
   return nullptr;
 }
 
-int draw(const Options& options, const Story& story) {
+int draw(const TraceOptions& options, const Story& story) {
   const auto gpu = number_in(options.gpu);
   const auto card =
       std::find_if(story.cards.begin(), story.cards.end(), [&](const auto& c) { return c.number == gpu; });
@@ -86,7 +86,7 @@ int draw(const Options& options, const Story& story) {
   return write(options.picture, picture_of(*card, window));
 }
 
-int trace(const Context& context, const Options& options) {
+int trace(const Context& context, const TraceOptions& options) {
   int code = ok;
   const auto chart = answer_to(context.runtime_dir, {{"cmd", "chart"}}, code);
   if (chart.is_null()) return code;
@@ -102,7 +102,7 @@ int trace(const Context& context, const Options& options) {
 }  // namespace
 
 Action set_up_trace(Arguments& arguments, const Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TraceOptions>();
   arguments.about(
       "JSON for ui.perfetto.dev or chrome://tracing: a track for each card's switches and for each program, arrows "
       "from "

@@ -10,12 +10,12 @@
 namespace lull::cli {
 namespace {
 
-struct Options {
+struct WakeOptions {
   std::string whom, lasts = "30s";
   bool json = false;
 };
 
-int wake(const Context& context, const Options& options) {
+int wake(const Context& context, const WakeOptions& options) {
   const auto lasts = parse_time(options.lasts);
   if (!lasts) return complain(usage, fmt::format("--for {} is no duration; write it like 30s or 5min", options.lasts));
   int code = ok;
@@ -35,7 +35,7 @@ int wake(const Context& context, const Options& options) {
 }  // namespace
 
 Action set_up_wake(Arguments& arguments, const Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<WakeOptions>();
   arguments.operand("service", Takes::tenant, options->whom, "a tenant's name, or a process");
   arguments.option("--for", Takes::time, options->lasts, "how long to expect it");
   arguments.flag("--json", options->json, "as one JSON object");

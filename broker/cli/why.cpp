@@ -120,12 +120,12 @@ json switch_called(const std::string& runtime_dir, const std::string& name, int&
   return found;
 }
 
-struct Options {
+struct WhyOptions {
   std::string whom;
   bool json = false;
 };
 
-int tell(const Options& options, const std::vector<json>& clients, const json& change) {
+int tell(const WhyOptions& options, const std::vector<json>& clients, const json& change) {
   if (options.json) {
     fmt::print("{}\n", one_line({{"schema", 1}, {"clients", clients}, {"switch", change}}));
     return ok;
@@ -135,7 +135,7 @@ int tell(const Options& options, const std::vector<json>& clients, const json& c
   return ok;
 }
 
-int why(const Context& context, const Options& options) {
+int why(const Context& context, const WhyOptions& options) {
   int code = ok;
   const auto status = answer_to(context.runtime_dir, {{"cmd", "status"}}, code);
   if (status.is_null()) return code;
@@ -152,7 +152,7 @@ int why(const Context& context, const Options& options) {
 }  // namespace
 
 Action set_up_why(Arguments& arguments, const Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<WhyOptions>();
   arguments.operand("whom", Takes::tenant, options->whom, "a tenant's name, a process, or the number of a switch");
   arguments.flag("--json", options->json, "as one JSON object");
   return [options, &context] { return why(context, *options); };
