@@ -2,6 +2,7 @@
  * bytes leave. Attached once, at the root of cgroup2: every network namespace, IPv4 and IPv6, loopback included.
  * UAPI types only, so that it loads on kernels without BTF. It reads headers, the first bytes of requests and answers,
  * and never drops a packet. */
+#include "bpf/early.bpf.h"
 #include "bpf/rules.bpf.h"
 
 #include <bpf/bpf_endian.h>
@@ -61,13 +62,18 @@ static __always_inline void request_in(struct lull_connection* c, struct lull_se
 }
 
 /* The listener itself is seen for a SYN, and for data that comes with the handshake's last packet: the child does not
- * exist yet, so such a request is announced and counted as an arrival but never as waiting. */
+ * exist yet, so such a request is announced and counted as an arrival, and as waiting when the child gets more. */
 static __always_inline void at_listener(struct __sk_buff* skb, struct lull_service* s, const struct lull_rule* rule,
                                         struct lull_segment* p, struct lull_event* event, __u64 now) {
   if (p->payload) {
     struct lull_head head = {};
     read_head(skb, p, &head);
-    if (!describe(skb, p, &head, rule, lull_stream_of(&head), event)) {
+    const __u32 stream = lull_stream_of(&head);
+    const bool counts = describe(skb, p, &head, rule, stream, event);
+    struct lull_early_key key;
+    early_key(skb, p, event->service, &key);
+    if (!tell_early(&key, p, stream, counts)) return;
+    if (!counts) {
       __sync_fetch_and_add(&s->ignored, 1);
       return;
     }
@@ -140,10 +146,12 @@ int lull_ingress(struct __sk_buff* skb) {
   const bool out = (c->stream & LULL_STREAM_KIND) == LULL_STREAM_OUTGOING;
   struct lull_event event = {.time_ns = now, .kind = LULL_EVENT_ARRIVAL, .service = c->service_plus_1 - 1};
   event.port = out ? bpf_ntohs(sk->dst_port) : sk->src_port;
-  if (sk->state == BPF_TCP_LISTEN)
+  if (sk->state == BPF_TCP_LISTEN) {
     at_listener(skb, s, rule, &p, &event, now);
-  else if (p.payload && advances(c, &c->in_end, LULL_SEEN_IN, p.end))
-    bytes_in(skb, c, s, rule, &p, &event, now);
+    return PASS;
+  }
+  if (p.payload && !(c->seen & LULL_SEEN_IN)) take_over_early(skb, &p, c, s, now);
+  if (p.payload && advances(c, &c->in_end, LULL_SEEN_IN, p.end)) bytes_in(skb, c, s, rule, &p, &event, now);
   return PASS;
 }
 

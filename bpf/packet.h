@@ -14,7 +14,8 @@ struct lull_segment {
   __u32 payload; /* bytes */
   __u32 offset;  /* of the payload in the packet */
   __u32 end;     /* sequence number after the payload */
-  __u8 version;  /* 4 or 6 */
+  __u16 source_port;
+  __u8 version; /* 4 or 6 */
   __u8 flags;
 };
 
@@ -42,6 +43,7 @@ static inline __attribute__((always_inline)) bool lull_parse(const __u8* b, cons
   s->offset = l3 + l4;
   s->payload = packet_bytes - s->offset;
   s->end = ((__u32)t[4] << 24 | (__u32)t[5] << 16 | (__u32)t[6] << 8 | t[7]) + s->payload;
+  s->source_port = (__u16)(t[0] << 8 | t[1]);
   s->flags = t[13];
   return true;
 }

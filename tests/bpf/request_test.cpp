@@ -174,30 +174,11 @@ TEST_CASE("a segment that comes twice, the second time after the answer, is no n
   const Connection c(w.server);
   c.ask(10);
   c.answer();
-  send_last_byte_again(c.client);
+  Segment::last_byte(c.client).send();
   // The service's side reports the repetition (DSACK) to the client's: then the segment is past the hook.
   REQUIRE(eventually([&] { return info_of(c.client).tcpi_dsack_dups == 1; }));
   CHECK(w.counters().arrivals == 1);
   CHECK(w.counters().waiting == 0);
   c.ask();
   CHECK(w.counters().arrivals == 2);
-}
-
-TEST_CASE("a request in the handshake's last packet is announced, and is not left waiting") {
-  Watched w;
-  Handle client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  set_tcp(client, TCP_QUICKACK, 0);  // the handshake's acknowledgement waits for the first data
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(w.server.port);
-  REQUIRE(::connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
-  send_bytes(client);
-  const Handle service = accept_from(w.server);
-  receive_bytes(service);
-  CHECK(w.counters().arrivals == 1);
-  CHECK(w.comes(EventKind::arrival));
-  send_bytes(service);
-  receive_bytes(client);
-  CHECK(w.counters().waiting == 0);
 }
