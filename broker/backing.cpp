@@ -2,12 +2,14 @@
 
 #include <algorithm>
 
+#include "broker/units.h"
+
 namespace lull {
 namespace {
 
 using policy::Bytes;
 using policy::Time;
-constexpr Bytes mib = 1ull << 20, granule = 2 * mib;
+constexpr Bytes granule = 2 * mib;
 
 Bytes round_up(Bytes bytes, Bytes unit) { return (bytes + unit - 1) / unit * unit; }
 

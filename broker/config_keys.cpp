@@ -14,7 +14,6 @@ using policy::ms;
 using policy::never;
 using policy::second;
 
-constexpr std::uint64_t mib = 1ull << 20, gib = 1ull << 30, tib = 1ull << 40;
 constexpr std::size_t most_listed = 64;
 constexpr std::uint64_t day = 86400 * second;
 

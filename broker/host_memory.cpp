@@ -4,11 +4,12 @@
 #include <charconv>
 #include <fstream>
 
+#include "broker/units.h"
+
 namespace lull {
 namespace {
 
 using policy::Bytes;
-constexpr Bytes gib = 1ull << 30;
 
 std::optional<Bytes> line_of(std::string_view text, std::string_view name) {
   auto at = text.find(name);

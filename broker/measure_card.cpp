@@ -14,6 +14,7 @@
 
 #include "broker/measure.h"
 #include "broker/measure_driver.h"
+#include "broker/units.h"
 #include "broker/uuid.h"
 #include "protocol/memory.h"
 
@@ -39,7 +40,6 @@ namespace {
 using policy::Bytes;
 using policy::Time;
 
-constexpr Bytes mib = 1ull << 20;
 constexpr Bytes most_block = 32 * mib, least_block = 4 * mib;  // of each of two buffers on the card
 constexpr float enough_ms = 10;                                // of copying, for a figure
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "broker/units.h"
+
 namespace lull {
 namespace {
 
@@ -12,7 +14,6 @@ using policy::Time;
 
 constexpr std::uint64_t least_rate = 1'000'000, most_rate = 10'000'000'000'000;  // 1 MB/s, 10 TB/s
 constexpr Time longest = 1000 * policy::second;
-constexpr Bytes gib = 1ull << 30;
 constexpr std::size_t most_calls = 16;
 
 // A whole number within bounds, or nothing.
@@ -102,10 +103,7 @@ std::optional<StoredSpeed> parse_stored(std::string_view untrusted) {
   return StoredSpeed{uuid->get<std::string>(), driver->get<std::string>(), std::move(*parsed)};
 }
 
-Bytes piece_of(const CardSpeed& speed) {
-  constexpr Bytes mib = 1ull << 20;
-  return std::clamp((2 * speed.knee + mib - 1) / mib * mib, 8 * mib, 64 * mib);
-}
+Bytes piece_of(const CardSpeed& speed) { return std::clamp((2 * speed.knee + mib - 1) / mib * mib, 8 * mib, 64 * mib); }
 
 Time predict_move(const CardSpeed& s, Bytes out, Bytes in, Bytes chunk) {
   const auto calls = s.calls_for(chunk);

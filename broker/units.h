@@ -8,6 +8,8 @@
 
 namespace lull {
 
+inline constexpr policy::Bytes kib = 1ull << 10, mib = 1ull << 20, gib = 1ull << 30, tib = 1ull << 40;
+
 // Nothing: not a number with a unit, or too large for 64 bits. "0" needs no unit.
 std::optional<policy::Bytes> parse_bytes(std::string_view);  // B kB MB GB TB KiB MiB GiB TiB
 std::optional<policy::Time> parse_time(std::string_view);    // ns us ms s min h d; "never"

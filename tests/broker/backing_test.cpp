@@ -13,6 +13,7 @@
 
 #include "broker/chores.h"
 #include "broker/lent.h"
+#include "broker/units.h"
 #include "protocol/memory.h"
 #include "protocol/socket.h"
 
@@ -23,7 +24,6 @@ using policy::Time;
 
 namespace {
 
-constexpr Bytes gib = 1ull << 30, mib = 1ull << 20;
 constexpr Bytes chunk = 128 * mib;
 constexpr ArenaLimits plenty{40 * gib, 40 * gib, 40 * gib};
 constexpr Time calm = 60 * second, now = 1000 * second;

@@ -4,15 +4,17 @@
 
 #include <memory>
 
+#include "broker/units.h"
+
 using namespace lull;
 using policy::Bytes;
 using policy::ms;
 
 namespace {
 
-constexpr Bytes mib = 1ull << 20, grain = 8 * mib;
+constexpr Bytes grain = 8 * mib;
 
-struct Rig {
+struct ChartRig {
   std::unique_ptr<DownPage> down = std::make_unique<DownPage>();
   std::unique_ptr<UpPage> up = std::make_unique<UpPage>();
   DownWriter writer{down.get()};
@@ -62,7 +64,7 @@ TEST_CASE("what a client is doing follows from its gate, its quota and its phase
 }
 
 TEST_CASE("what stays as it is makes no points; memory makes one a grain, and the rest after a while") {
-  Rig rig;
+  ChartRig rig;
   auto& c = rig.add(1);
   rig.note();
   rig.note();
@@ -85,7 +87,7 @@ TEST_CASE("what stays as it is makes no points; memory makes one a grain, and th
 }
 
 TEST_CASE("who has left is known as long as a point speaks of it") {
-  Rig rig;
+  ChartRig rig;
   rig.add(1);
   rig.add(2);
   rig.note();

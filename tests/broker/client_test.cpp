@@ -6,13 +6,13 @@
 
 #include <csignal>
 
+#include "broker/units.h"
 #include "lulld.h"
 
 using namespace lull;
 
 namespace {
 
-constexpr std::uint64_t mib = 1ull << 20;
 const std::string quick =
     "host_memory = \"1GiB\"\nhost_memory_keep_free = \"0\"\n[policy]\nkeep_alive = \"0\"\nloading_quiet = "
     "\"100ms\"\nloading_linger = \"0\"\nmin_hold = \"50ms\"\n";

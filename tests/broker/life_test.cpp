@@ -8,13 +8,13 @@
 #include <filesystem>
 #include <fstream>
 
+#include "broker/units.h"
 #include "lulld.h"
 
 using namespace lull;
 
 namespace {
 
-constexpr std::uint64_t mib = 1ull << 20;
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace

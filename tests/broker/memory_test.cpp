@@ -7,13 +7,13 @@
 
 #include "broker/arenas.h"
 #include "broker/host_memory.h"
+#include "broker/units.h"
 #include "protocol/memory.h"
 
 using namespace lull;
 using policy::Bytes;
 
 namespace {
-constexpr Bytes gib = 1ull << 30, mib = 1ull << 20;
 Needs of(const std::vector<Bytes>& list) {
   Needs needs;
   for (const Bytes need : list) needs.add(need);

@@ -12,14 +12,13 @@
 #include <fstream>
 
 #include "broker/host_memory.h"
+#include "broker/units.h"
 #include "protocol/fd.h"
 
 using namespace lull;
 using policy::Bytes;
 
 namespace {
-
-constexpr Bytes mib = 1ull << 20;
 
 int number_in(int pid, const char* file) {
   int value = -12345;

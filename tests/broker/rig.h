@@ -6,6 +6,7 @@
 
 #include "broker/arbiter.h"
 #include "broker/event_log.h"
+#include "broker/units.h"
 #include "nlohmann/json.hpp"
 
 namespace lull::rig {
@@ -14,8 +15,6 @@ using policy::Bytes;
 using policy::ms;
 using policy::second;
 using policy::Time;
-
-inline constexpr Bytes mib = 1ull << 20;
 
 struct Heard final : Audience {
   std::vector<Switch> switches, ends;

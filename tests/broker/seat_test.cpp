@@ -4,17 +4,19 @@
 
 #include <memory>
 
+#include "broker/units.h"
+
 using namespace lull;
 using policy::Bytes;
 using policy::second;
 
 namespace {
 
-constexpr Bytes mib = 1ull << 20, card = 1ull << 30;
+constexpr Bytes card = 1ull << 30;
 constexpr KindId kind = 3, other_kind = 4;
 
 // A seat with both pages, and the shim's hand in them.
-struct Rig {
+struct SeatRig {
   std::unique_ptr<DownPage> down = std::make_unique<DownPage>();
   std::unique_ptr<UpPage> up = std::make_unique<UpPage>();
   DownWriter writer{down.get()};
@@ -23,7 +25,7 @@ struct Rig {
   policy::Rules rules;
   policy::Time now = 1000 * second;
 
-  Rig() { REQUIRE(read()); }
+  SeatRig() { REQUIRE(read()); }
   Status read() { return seat.read(client, rules, card, now); }
   void decide(const policy::Decision& decision) {
     const auto before = client;
@@ -42,7 +44,7 @@ struct Rig {
 }  // namespace
 
 TEST_CASE("a decision reaches the record of its slot and wakes the shim once") {
-  Rig rig;
+  SeatRig rig;
   rig.gate(GateState::closed);
   CHECK(parse_gate(rig.shown().gate.load()) == GateWord{1, GateState::closed});
   CHECK(rig.shown().reason.load() == static_cast<std::uint32_t>(Reason::request));
@@ -59,7 +61,7 @@ TEST_CASE("a decision reaches the record of its slot and wakes the shim once") {
 }
 
 TEST_CASE("demand lasts until somebody is seen to pass the gate") {
-  Rig rig;
+  SeatRig rig;
   rig.gate(GateState::closed);
   rig.said().wants = 1;
   REQUIRE(rig.read());
@@ -83,7 +85,7 @@ TEST_CASE("demand lasts until somebody is seen to pass the gate") {
 }
 
 TEST_CASE("a thread that gave up does not want for ever") {
-  Rig rig;
+  SeatRig rig;
   rig.gate(GateState::closed);
   rig.said().wants = 1;
   REQUIRE(rig.read());
@@ -95,7 +97,7 @@ TEST_CASE("a thread that gave up does not want for ever") {
 }
 
 TEST_CASE("the largest quota sent since the one last seen counts") {
-  Rig rig;
+  SeatRig rig;
   rig.quota(100 * mib);
   rig.quota(500 * mib);
   rig.quota(200 * mib);
@@ -107,7 +109,7 @@ TEST_CASE("the largest quota sent since the one last seen counts") {
 }
 
 TEST_CASE("a quota sent again is told apart from the first one") {
-  Rig rig;
+  SeatRig rig;
   rig.quota(200 * mib);
   rig.see_quota();
   const auto first = rig.said().seen_quota_plus_1.load();
@@ -122,14 +124,14 @@ TEST_CASE("a quota sent again is told apart from the first one") {
 }
 
 TEST_CASE("a client that has stopped reading costs no more memory with each quota") {
-  Rig rig;
+  SeatRig rig;
   for (Bytes i = 0; i < 1000; ++i) rig.quota((i == 10 ? 900 : i % 100) * mib);
   REQUIRE(rig.read());
   CHECK(rig.client.quota_high == 900 * mib);
 }
 
 TEST_CASE("native memory is believed as far as NVML has seen it, and a bare claim up to a share of the card") {
-  Rig rig;
+  SeatRig rig;
   REQUIRE(rig.read());
   rig.said().native = card;
   REQUIRE(rig.read());
@@ -140,7 +142,7 @@ TEST_CASE("native memory is believed as far as NVML has seen it, and a bare clai
 }
 
 TEST_CASE("what is wanted for native memory is read, and the answers are shown to the shim") {
-  Rig rig;
+  SeatRig rig;
   CHECK_FALSE(parse_limit(rig.shown().native_room_plus_1.load()));
   rig.seat.offer_native_room();
   CHECK(parse_limit(rig.shown().native_room_plus_1.load()) == Bytes{0});
@@ -156,7 +158,7 @@ TEST_CASE("what is wanted for native memory is read, and the answers are shown t
 
 TEST_CASE("words no honest client writes are refused by name") {
   const auto word = [](auto&& spoil) {
-    Rig rig;
+    SeatRig rig;
     rig.gate(GateState::closed);
     spoil(rig.said());
     const auto status = rig.read();
@@ -175,7 +177,7 @@ TEST_CASE("words no honest client writes are refused by name") {
 }
 
 TEST_CASE("an arrival followed by GPU work proves its service") {
-  Rig rig;
+  SeatRig rig;
   rig.seat.arrived(rig.client, rig.now, kind, false);
   REQUIRE(rig.read());
   CHECK_FALSE(rig.client.proven);
@@ -186,7 +188,7 @@ TEST_CASE("an arrival followed by GPU work proves its service") {
 }
 
 TEST_CASE("GPU work long after an arrival proves nothing") {
-  Rig rig;
+  SeatRig rig;
   rig.seat.arrived(rig.client, rig.now, kind, false);
   rig.now += 60 * second;
   rig.said().submissions = 5;
@@ -195,12 +197,12 @@ TEST_CASE("GPU work long after an arrival proves nothing") {
 }
 
 TEST_CASE("what a kind of request has led to is told, once, and only where it is certain") {
-  const auto told = [](Rig& rig) {
+  const auto told = [](SeatRig& rig) {
     const auto outcomes = rig.seat.take_outcomes();
     CHECK(outcomes.size() <= 1);
     return outcomes.empty() ? 0 : (outcomes[0].led_to_work ? 1 : -1) * static_cast<int>(outcomes[0].kind);
   };
-  Rig rig;
+  SeatRig rig;
   rig.seat.arrived(rig.client, rig.now, kind, false);
   rig.client.waiting = 1;
   rig.now += second / 10;
@@ -233,7 +235,7 @@ TEST_CASE("what a kind of request has led to is told, once, and only where it is
 }
 
 TEST_CASE("a demand begins with its first packet, not with the last of an earlier one") {
-  Rig rig;
+  SeatRig rig;
   rig.seat.arrived(rig.client, rig.now, kind, false);
   rig.now += 10 * second;
   const auto second_arrival = rig.now;
@@ -246,7 +248,7 @@ TEST_CASE("a demand begins with its first packet, not with the last of an earlie
 }
 
 TEST_CASE("a signal behind the gate counts until its grace is spent") {
-  Rig rig;
+  SeatRig rig;
   rig.said().interrupted = 1;
   REQUIRE(rig.read());
   CHECK(rig.client.interrupted);
@@ -256,7 +258,7 @@ TEST_CASE("a signal behind the gate counts until its grace is spent") {
 }
 
 TEST_CASE("paused time is the time behind the closed gate") {
-  Rig rig;
+  SeatRig rig;
   rig.gate(GateState::closed);
   rig.now += 3 * second;
   CHECK(rig.seat.paused_ns(rig.client, rig.now) == 3 * second);

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "broker/measure.h"
+#include "broker/units.h"
 
 using namespace lull;
 using policy::Bytes;
@@ -19,7 +20,6 @@ using policy::Time;
 
 namespace {
 
-constexpr Bytes mib = 1ull << 20;
 constexpr std::uint64_t gb = 1'000'000'000;
 constexpr const char* uuid = "GPU-01234567-89ab-cdef-0123-456789abcdef";
 

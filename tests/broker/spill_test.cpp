@@ -11,14 +11,13 @@
 #include "broker/backing.h"
 #include "broker/spill_copy.h"
 #include "broker/spiller.h"
+#include "broker/units.h"
 #include "broker/write_budget.h"
 
 using namespace lull;
 using policy::Bytes;
 
 namespace {
-
-constexpr Bytes gib = 1ull << 30, mib = 1ull << 20;
 
 class Folder {
  public:

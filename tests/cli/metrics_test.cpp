@@ -3,12 +3,13 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/cli/text.h"
+
 using namespace lull::cli;
+using namespace lull::cli::test;
 using nlohmann::json;
 
 namespace {
-
-bool has(const std::string& text, const std::string& line) { return text.find(line) != std::string::npos; }
 
 // As it comes over the socket: a literal's numbers are signed.
 std::string text_of(const json& status) { return metrics_text(json::parse(status.dump())); }

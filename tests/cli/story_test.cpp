@@ -6,18 +6,20 @@
 #include "broker/cli/picture.h"
 #include "broker/cli/svg.h"
 #include "broker/cli/trace_json.h"
+#include "broker/units.h"
+#include "tests/cli/text.h"
 
+using namespace lull;
 using namespace lull::cli;
+using namespace lull::cli::test;
 using nlohmann::json;
 
 namespace {
 
-constexpr std::uint64_t ms = 1'000'000, mib = 1 << 20;
-
-bool has(const std::string& text, const std::string& words) { return text.find(words) != std::string::npos; }
+constexpr std::uint64_t msec = 1'000'000;
 
 json a_chart() {
-  return {{"now_ns", 1000 * ms},
+  return {{"now_ns", 1000 * msec},
           {"doings", {"gone", "running", "evicting"}},
           {"gpus",
            {{{"gpu", 0},
@@ -27,12 +29,12 @@ json a_chart() {
               {{{"client", 1}, {"pid", 11}, {"tenant", "night"}, {"class", "training"}},
                {{"client", 2}, {"pid", 12}, {"tenant", "<faces>"}, {"class", "inference"}}}},
              {"points",
-              {{100 * ms, 1, 1, 600 * mib},
-               {200 * ms, 1, 1, 700 * mib},
-               {500 * ms, 1, 2, 700 * mib},
-               {700 * ms, 1, 2, 100 * mib},
-               {600 * ms, 2, 1, 300 * mib},
-               {900 * ms, 2, 0, 0}}}}}}};
+              {{100 * msec, 1, 1, 600 * mib},
+               {200 * msec, 1, 1, 700 * mib},
+               {500 * msec, 1, 2, 700 * mib},
+               {700 * msec, 1, 2, 100 * mib},
+               {600 * msec, 2, 1, 300 * mib},
+               {900 * msec, 2, 0, 0}}}}}}};
 }
 
 json a_switch() {
@@ -43,11 +45,11 @@ json a_switch() {
           {"to", {{"client", 2}}},
           {"from", {{{"client", 1}}}},
           {"phases",
-           {{"seen", 490 * ms},
-            {"closed", 500 * ms},
-            {"evicted", 700 * ms},
-            {"restored", 720 * ms},
-            {"first_kernel", 710 * ms}}}};
+           {{"seen", 490 * msec},
+            {"closed", 500 * msec},
+            {"evicted", 700 * msec},
+            {"restored", 720 * msec},
+            {"first_kernel", 710 * msec}}}};
 }
 
 // As it comes over the socket: a literal's numbers are signed.
@@ -68,20 +70,20 @@ TEST_CASE("what a client did follows without gaps until it left or now") {
   REQUIRE(trainer.doings.size() == 2);
   CHECK(trainer.doings[0].doing == "running");
   CHECK(trainer.doings[0].to == trainer.doings[1].from);
-  CHECK(trainer.doings[1].to == 1000 * ms);
+  CHECK(trainer.doings[1].to == 1000 * msec);
   REQUIRE(service.doings.size() == 1);
-  CHECK(service.doings[0].to == 900 * ms);
-  CHECK(trainer.resident_at(50 * ms) == 0);
-  CHECK(trainer.resident_at(200 * ms) == 700 * mib);
-  CHECK(trainer.resident_at(699 * ms) == 700 * mib);
-  CHECK(s.begin == 100 * ms);
+  CHECK(service.doings[0].to == 900 * msec);
+  CHECK(trainer.resident_at(50 * msec) == 0);
+  CHECK(trainer.resident_at(200 * msec) == 700 * mib);
+  CHECK(trainer.resident_at(699 * msec) == 700 * mib);
+  CHECK(s.begin == 100 * msec);
 }
 
 TEST_CASE("the parts of a switch end with its first kernel, also when a phase was noticed after it") {
   const auto s = story(a_chart()).cards[0].switches.at(0);
   REQUIRE(s.parts.size() == 4);
-  CHECK(s.parts.front().from == 490 * ms);
-  CHECK(s.parts.back().to == 710 * ms);
+  CHECK(s.parts.front().from == 490 * msec);
+  CHECK(s.parts.back().to == 710 * msec);
   for (std::size_t i = 1; i < s.parts.size(); ++i) CHECK(s.parts[i].from == s.parts[i - 1].to);
 }
 
@@ -105,8 +107,8 @@ TEST_CASE("the picture of a switch goes from before its request to after its end
 TEST_CASE("answers of another shape are drawn as far as they are understood") {
   auto chart = a_chart();
   chart["gpus"][0]["points"].push_back("nonsense");
-  chart["gpus"][0]["points"].push_back({1, 99, 1, 1});         // of a client that nobody has named
-  chart["gpus"][0]["points"].push_back({950 * ms, 1, 77, 1});  // doing something that has no name
+  chart["gpus"][0]["points"].push_back({1, 99, 1, 1});           // of a client that nobody has named
+  chart["gpus"][0]["points"].push_back({950 * msec, 1, 77, 1});  // doing something that has no name
   auto event = a_switch();
   event["phases"] = 3;
   const auto s = story(chart, {a_switch(), event, json::array(), {{"event", "switch"}}});

@@ -11,7 +11,7 @@ using namespace lull::sim::test;
 
 namespace {
 
-constexpr const char* text = R"(
+constexpr const char* launched_text = R"(
 .version 6.3
 .target sm_75
 .address_size 64
@@ -56,7 +56,7 @@ again:
 CUfunction own_kernel(const char* name) {
   CUmodule module = nullptr;
   CUfunction function = nullptr;
-  OK(cuModuleLoadData(&module, text));
+  OK(cuModuleLoadData(&module, launched_text));
   OK(cuModuleGetFunction(&function, module, name));
   return function;
 }

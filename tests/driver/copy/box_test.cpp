@@ -23,12 +23,6 @@ CUarray make_array(std::size_t width, std::size_t height, std::size_t depth, uns
   return array;
 }
 
-CUdeviceptr allocate(std::size_t bytes) {
-  CUdeviceptr d = 0;
-  OK(cuMemAlloc_v2(&d, bytes));
-  return d;
-}
-
 void from(CUDA_MEMCPY3D& c, const void* host) {
   c.srcMemoryType = CU_MEMORYTYPE_HOST;
   c.srcHost = host;

@@ -30,12 +30,6 @@ class Blocked {
 };
 constexpr auto on_default = Blocked::On::default_stream;
 
-CUdeviceptr allocate(std::size_t bytes) {
-  CUdeviceptr d = 0;
-  OK(cuMemAlloc_v2(&d, bytes));
-  return d;
-}
-
 // Calls from another thread; whether it comes back within a time while the stream is blocked. Then releases it.
 template <class F>
 bool comes_back(const Blocked& blocked, std::chrono::milliseconds within, F&& call) {

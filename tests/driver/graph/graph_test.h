@@ -95,11 +95,6 @@ inline CUDA_MEMCPY3D row_copy(CUdeviceptr to, const void* from, std::size_t byte
   return copy;
 }
 
-inline CUstream new_stream(unsigned flags = CU_STREAM_NON_BLOCKING) {
-  CUstream stream = nullptr;
-  OK(cuStreamCreate(&stream, flags));
-  return stream;
-}
 inline CUevent new_event(unsigned flags = CU_EVENT_DISABLE_TIMING) {
   CUevent event = nullptr;
   OK(cuEventCreate(&event, flags));

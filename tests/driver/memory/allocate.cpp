@@ -14,7 +14,7 @@ namespace lull::sim {
 namespace {
 
 constexpr std::size_t small_bytes = 1u << 20;
-constexpr std::size_t alignment = 512;
+constexpr std::size_t cuda_alignment = 512;
 
 struct Slab {
   Device* device;
@@ -59,12 +59,12 @@ void put_back(Slab& slab, std::size_t offset, std::size_t bytes) {
   slab.free[offset] = bytes;
 }
 
-struct Place {
+struct SmallPlace {
   std::uintptr_t base = 0;
   std::uintptr_t slab = 0;
 };
 
-Place small_memory(Context& context, std::size_t bytes, AllocationKind kind) {
+SmallPlace small_memory(Context& context, std::size_t bytes, AllocationKind kind) {
   for (auto& [base, slab] : slabs()) {
     if (slab.device != &context.device() || slab.owner != &context || slab.kind != kind) continue;
     if (const auto offset = cut(slab, bytes); offset != UINTPTR_MAX) return {base + offset, base};
@@ -80,7 +80,7 @@ void drop_reservation(std::uintptr_t base) {
   space().unreserve(base);
 }
 
-std::size_t rounded(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+std::size_t rounded(std::size_t bytes) { return (bytes + cuda_alignment - 1) / cuda_alignment * cuda_alignment; }
 
 // Locked.
 void release_entry(std::map<std::uintptr_t, Allocation>::iterator entry) {
@@ -115,8 +115,8 @@ std::uintptr_t allocate(Context& context, std::size_t bytes, AllocationKind kind
   const std::scoped_lock lock(all.mutex);
   // What goes with a context has gone, or is about to: nothing may be added to it by a thread that comes too late.
   if (bytes > SIZE_MAX / 2 || !context.active()) return 0;
-  const Place place = rounded(bytes) <= small_bytes ? small_memory(context, rounded(bytes), kind)
-                                                    : Place{own_memory(context.device(), bytes), 0};
+  const SmallPlace place = rounded(bytes) <= small_bytes ? small_memory(context, rounded(bytes), kind)
+                                                         : SmallPlace{own_memory(context.device(), bytes), 0};
   if (place.base)
     all.allocations[place.base] = {bytes, kind, &context, &context.device(), place.slab, next_allocation_id()};
   return place.base;

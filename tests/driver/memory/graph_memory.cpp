@@ -5,7 +5,7 @@
 namespace lull::sim {
 namespace {
 
-struct Node {
+struct MemoryNode {
   Device* device;
   std::size_t asked, bytes;
   bool allocated = false, forgotten = false;
@@ -16,8 +16,8 @@ struct Account {
 };
 
 // All guarded by Space::mutex.
-std::map<std::uintptr_t, Node>& nodes() {
-  static auto& all = *new std::map<std::uintptr_t, Node>;
+std::map<std::uintptr_t, MemoryNode>& nodes() {
+  static auto& all = *new std::map<std::uintptr_t, MemoryNode>;
   return all;
 }
 Account& account(const Device& device) {
@@ -27,13 +27,13 @@ Account& account(const Device& device) {
 
 bool has_memory(std::uintptr_t address) { return space().mapped.contains(address); }
 
-void unmap(std::uintptr_t address, const Node& node) {
+void unmap(std::uintptr_t address, const MemoryNode& node) {
   space().unmap(address);
   account(*node.device).reserved.subtract(node.bytes);
 }
 
 // Memory of the same size that another node has done with.
-std::shared_ptr<Physical> reuse(const Node& wanted) {
+std::shared_ptr<Physical> reuse(const MemoryNode& wanted) {
   for (auto& [address, node] : nodes()) {
     if (node.allocated || node.device != wanted.device || node.bytes != wanted.bytes || !has_memory(address)) continue;
     auto physical = space().mapped.at(address).physical;
@@ -43,7 +43,7 @@ std::shared_ptr<Physical> reuse(const Node& wanted) {
   return Physical::take(*wanted.device, wanted.bytes);
 }
 
-bool put_memory_behind(std::uintptr_t address, const Node& node) {
+bool put_memory_behind(std::uintptr_t address, const MemoryNode& node) {
   if (has_memory(address)) return true;
   auto physical = reuse(node);
   if (!physical || !space().map(address, node.bytes, std::move(physical))) return false;
@@ -51,7 +51,7 @@ bool put_memory_behind(std::uintptr_t address, const Node& node) {
   return space().set_access(address, CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
 }
 
-void drop(std::map<std::uintptr_t, Node>::iterator entry) {
+void drop(std::map<std::uintptr_t, MemoryNode>::iterator entry) {
   if (has_memory(entry->first)) unmap(entry->first, entry->second);
   space().unreserve(entry->first);
   nodes().erase(entry);
@@ -72,7 +72,7 @@ CUresult allocate_graph_memory(std::uintptr_t address) {
   const std::scoped_lock lock(space().mutex);
   const auto found = nodes().find(address);
   if (found == nodes().end() || found->second.allocated) return CUDA_ERROR_INVALID_VALUE;
-  Node& node = found->second;
+  MemoryNode& node = found->second;
   if (!put_memory_behind(address, node)) return CUDA_ERROR_OUT_OF_MEMORY;
   node.allocated = true;
   account(*node.device).used.add(node.bytes);

@@ -42,12 +42,6 @@ struct TestPool {
   mutable std::vector<CUdeviceptr> blocks;
 };
 
-CUstream new_stream() {
-  CUstream s = nullptr;
-  OK(cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
-  return s;
-}
-
 // A stream that has not got further than this, until it is let go.
 struct Blocked {
   CUstream stream = new_stream(), other = new_stream();

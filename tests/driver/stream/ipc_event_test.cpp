@@ -48,12 +48,6 @@ struct Gate {
   std::uint32_t* word = nullptr;
 };
 
-CUstream new_stream() {
-  CUstream stream = nullptr;
-  OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
-  return stream;
-}
-
 CUevent new_shared_event() {
   CUevent event = nullptr;
   OK(cuEventCreate(&event, shared_flags));

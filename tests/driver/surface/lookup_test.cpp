@@ -9,13 +9,13 @@ using namespace lull::sim::test;
 
 namespace {
 
-struct Row {
+struct NameRow {
   const char* symbol;
   const char* base;
   int since;
   const char* suffix;
 };
-const Row rows[] = {
+const NameRow name_rows[] = {
 #define NAME(symbol, base, since, suffix) {#symbol, base, since, suffix},
 #include "tests/driver/surface/names.inc"
 #undef NAME
@@ -41,13 +41,13 @@ TEST_CASE("a name that another library defines in front of the driver is not wha
 }
 
 TEST_CASE("every name of the toolkit's headers is exported, and those of its graphics headers") {
-  CHECK_EQ(std::size(rows), 637 + 35);
-  for (const Row& row : rows) CHECK_MESSAGE(exported(row.symbol) != nullptr, row.symbol);
+  CHECK_EQ(std::size(name_rows), 637 + 35);
+  for (const NameRow& row : name_rows) CHECK_MESSAGE(exported(row.symbol) != nullptr, row.symbol);
 }
 
 TEST_CASE("cuGetProcAddress gives each version of each name at its own version and until the next") {
   std::map<std::string, std::map<int, std::string>> legacy, per_thread;
-  for (const Row& row : rows) (*row.suffix ? per_thread : legacy)[row.base][row.since] = row.symbol;
+  for (const NameRow& row : name_rows) (*row.suffix ? per_thread : legacy)[row.base][row.since] = row.symbol;
   for (const auto& entry : legacy) {
     const auto& versions = entry.second;
     for (auto it = versions.begin(); it != versions.end(); ++it) {

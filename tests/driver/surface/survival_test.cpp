@@ -15,11 +15,11 @@ using namespace lull::sim::test;
 
 namespace {
 
-struct Row {
+struct KindsRow {
   const char* symbol;
   const char* kinds;  // of its parameters: see kind() in generate.py
 };
-const Row rows[] = {
+const KindsRow kinds_rows[] = {
 #define KINDS(symbol, kinds) {#symbol, kinds},
 #include "tests/driver/surface/kinds.inc"
 #undef KINDS
@@ -67,7 +67,7 @@ int call_all(With with) {
   CUcontext context = nullptr;
   if (memory == MAP_FAILED || !driver || cuInit(0) != CUDA_SUCCESS || cuCtxCreate_v2(&context, 0, 0) != CUDA_SUCCESS)
     return 2;
-  for (const Row& row : rows) {
+  for (const KindsRow& row : kinds_rows) {
     std::printf("%s\n", row.symbol);  // the last line names the one that did not survive
     std::fflush(stdout);
     Words words{};
@@ -94,7 +94,7 @@ ChildRole garbage("survive-garbage", [] { return call_all(With::garbage); });
 // Before cuInit only what is about the driver, the process's loading mode and the thread's capture mode answers.
 ChildRole too_early("survive-too-early", [] {
   void* const driver = ::dlopen("libcuda.so.1", RTLD_NOW);
-  for (const Row& row : rows) {
+  for (const KindsRow& row : kinds_rows) {
     if (std::strcmp(row.symbol, "cuInit") == 0) continue;  // makes it late
     const CUresult result = call(::dlsym(driver, row.symbol), Words{});
     if (result == CUDA_ERROR_NOT_INITIALIZED) continue;

@@ -31,6 +31,18 @@ CUmemAccessDesc device_access(CUmemAccess_flags flags) {
   return access;
 }
 
+CUdeviceptr allocate(std::size_t bytes) {
+  CUdeviceptr at = 0;
+  OK(cuMemAlloc_v2(&at, bytes));
+  return at;
+}
+
+CUstream new_stream(unsigned flags) {
+  CUstream stream = nullptr;
+  OK(cuStreamCreate(&stream, flags));
+  return stream;
+}
+
 CUmemGenericAllocationHandle create(std::size_t bytes) {
   CUmemGenericAllocationHandle handle = 0;
   const auto prop = device_memory();

@@ -42,6 +42,9 @@ struct Mapped {
 CUmemGenericAllocationHandle create(std::size_t bytes);
 void map(CUdeviceptr at, std::size_t bytes, CUmemGenericAllocationHandle handle);
 
+CUdeviceptr allocate(std::size_t bytes);  // by cuMemAlloc
+CUstream new_stream(unsigned flags = CU_STREAM_NON_BLOCKING);
+
 // Kernels, see test_kernels.cpp: add_one(u32* words, u32 n); spin(u32* flag) until it is not 0.
 CUfunction kernel(const char* name);
 CUresult launch(CUfunction f, unsigned threads, CUstream stream, std::vector<void*> parameters);

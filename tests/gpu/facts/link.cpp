@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "broker/units.h"
 #include "tests/gpu/facts/card.h"
 #include "tests/gpu/facts/fact.h"
 
@@ -44,8 +45,6 @@ struct Lane {
   CUdeviceptr there = 0;
   void* here = nullptr;
 };
-
-constexpr std::size_t mib = 1 << 20;
 
 std::string gb(double rate) { return fmt::format("{:.1f} GB/s", rate / 1e9); }
 

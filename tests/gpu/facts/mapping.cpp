@@ -3,13 +3,13 @@
 
 #include <algorithm>
 
+#include "broker/units.h"
 #include "tests/gpu/facts/card.h"
 #include "tests/gpu/facts/fact.h"
 
 namespace lull::facts {
 namespace {
 
-constexpr std::size_t mib = 1 << 20;
 constexpr std::uint64_t second_ns = 1'000'000'000;
 
 struct Costs {

@@ -4,16 +4,13 @@
 
 #include <algorithm>
 
+#include "broker/units.h"
 #include "shim/hash_kernel.h"
 #include "tests/gpu/facts/card.h"
 #include "tests/gpu/facts/fact.h"
 
 namespace lull::facts {
-namespace {
-
-constexpr std::size_t mib = 1 << 20;
-
-}  // namespace
+namespace {}  // namespace
 
 FACT(hash_rate, "E8", "How fast does the hash kernel read, beside a copy on the card?") {
   const Card card;

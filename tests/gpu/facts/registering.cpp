@@ -5,13 +5,14 @@
 
 #include <cstring>
 
+#include "broker/units.h"
 #include "tests/gpu/facts/card.h"
 #include "tests/gpu/facts/fact.h"
 
 namespace lull::facts {
 namespace {
 
-constexpr std::size_t mib = 1 << 20, huge_page = 2 * mib;
+constexpr std::size_t huge_page = 2 * mib;
 
 double seconds_per_gib(double took, std::size_t bytes) {
   return took * static_cast<double>(1ull << 30) / static_cast<double>(bytes);

@@ -5,13 +5,12 @@
 
 #include <csignal>
 
+#include "broker/units.h"
 #include "tests/gpu/facts/card.h"
 #include "tests/gpu/facts/fact.h"
 
 namespace lull::facts {
 namespace {
-
-constexpr std::size_t mib = 1 << 20;
 
 std::string in_mib(double bytes) { return fmt::format("{:.0f} MiB", bytes / static_cast<double>(mib)); }
 
