@@ -29,7 +29,7 @@ std::vector<std::optional<std::size_t>> nvml_numbers(const std::vector<Card>& ca
 }  // namespace
 
 Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const Nvml* nvml, RuntimeDir run,
-               const std::string& state_dir)
+               const std::string& state_dir, Prepared prepared)
     : loop_(loop),
       config_(config),
       run_(std::move(run)),
@@ -37,7 +37,9 @@ Broker::Broker(Loop& loop, const Config& config, std::vector<Card> cards, const 
       reception_(loop, config, *this),
       spills_(reception_, config, state_dir),
       control_(loop, events_, commands()),
-      requests_(Requests::load(request_notes_)),
+      request_notes_(std::move(prepared.notes)),
+      rights_(std::move(prepared.rights)),
+      requests_(std::move(prepared.requests)),
       oom_(run_.path + "/oom-scores"),
       speeds_(state_dir),
       driver_version_(nvml ? nvml->driver_version() : ""),

@@ -30,7 +30,13 @@ namespace lull {
 
 class Broker final : private Host, private Audience {
  public:
-  Broker(Loop&, const Config&, std::vector<Card>, const Nvml*, RuntimeDir, const std::string& state_dir);
+  // What lulld may set up only as long as it has all its rights.
+  struct Prepared {
+    Requests requests;
+    std::vector<std::string> notes;   // of that
+    std::vector<std::string> rights;  // which are left
+  };
+  Broker(Loop&, const Config&, std::vector<Card>, const Nvml*, RuntimeDir, const std::string& state_dir, Prepared);
   lull::Status open();
   void reload(const Config&);
   void announce_restart();  // clients will wait longer for the next broker
@@ -114,7 +120,7 @@ class Broker final : private Host, private Audience {
   Reception reception_;
   Spills spills_;
   Control control_;
-  std::vector<std::string> request_notes_;  // filled while the next one is made
+  std::vector<std::string> request_notes_, rights_;  // for people
   Requests requests_;
   OomKeeper oom_;  // used by chores alone
   Chores chores_;

@@ -181,6 +181,7 @@ json Broker::status() const {
       {"uptime_ns", now_ns() - started_},
       {"early_wake", requests_.on()},
       {"notes", request_notes_},
+      {"rights", rights_},
       {"host",
        {{"budget", budget()},
         {"held", backing_held()},

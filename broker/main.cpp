@@ -1,6 +1,8 @@
 // broker/main.cpp: lulld: arguments, configuration, start and stop.
 #include <systemd/sd-daemon.h>
 
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
@@ -13,6 +15,7 @@
 #include "broker/hook.h"
 #include "broker/log.h"
 #include "broker/measure.h"
+#include "broker/privileges.h"
 #include "broker/scheduling.h"
 #include "broker/spill_copy.h"
 #include "broker/units.h"
@@ -51,6 +54,24 @@ void reload(Broker& broker, const Options& options) {
   broker.reload(std::get<Config>(config));
   log::info("reload; what is said of the cards takes effect at the next start");
   (void)sd_notify(0, "READY=1\nSTATUS=Configuration reloaded");
+}
+
+std::vector<std::string> give_up_the_rest() {
+  const auto rights = give_up_rights();
+  if (!rights) {
+    log::error("rights are not given up: {}: {}", rights.error().what, std::strerror(rights.error().code));
+    return {};
+  }
+  log::info("rights kept=\"{}\"", fmt::join(rights->kept, " "));
+  if (rights->threads > 0) log::notice("{} threads of libraries were there before, and keep theirs", rights->threads);
+  return rights->kept;
+}
+
+// What serves one purpose of lulld's in a process of its own needs no rights for it.
+template <class F>
+int help(F&& f) {
+  if (const auto status = give_up_all_rights(); !status) return 1;
+  return f();
 }
 
 Status serve(Loop& loop, Broker& broker, const Options& options) {
@@ -94,8 +115,11 @@ int run(const Options& options, const Config& config) {
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&blocked, signal);
   (void)::pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
   raise_descriptor_limit();
-  Broker broker(*loop, config, found, nvml.get(), std::move(runtime_dir), options.state_dir);
-  const auto priority = raise_priority();  // after the threads: they stay ordinary
+  const auto priority = raise_priority();
+  Broker::Prepared prepared;
+  prepared.requests = Requests::load(prepared.notes);
+  prepared.rights = give_up_the_rest();
+  Broker broker(*loop, config, found, nvml.get(), std::move(runtime_dir), options.state_dir, std::move(prepared));
   const bool locked = lock_memory();
   for (const auto& card : found)
     log::info("gpu {} memory={} promised={} chunk={}", show_uuid(card.uuid), show_bytes(card.memory),
@@ -134,13 +158,17 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "lulld " LULL_VERSION);
   CLI11_PARSE(app, argc, argv);
   if (touch.size() >= 2)
-    return touch_arena(static_cast<int>(touch[0]), touch[1],
-                       touch.size() == 3 ? std::optional(static_cast<unsigned>(touch[2])) : std::nullopt);
-  if (measure.size() == 2) return measure_card(measure[0], std::atoi(measure[1].c_str()));
-  if (save.size() == 3) return spill_save({save[0], save[1] != 0, save[2]});
+    return help([&] {
+      return touch_arena(static_cast<int>(touch[0]), touch[1],
+                         touch.size() == 3 ? std::optional(static_cast<unsigned>(touch[2])) : std::nullopt);
+    });
+  if (measure.size() == 2) return help([&] { return measure_card(measure[0], std::atoi(measure[1].c_str())); });
+  if (save.size() == 3) return help([&] { return spill_save({save[0], save[1] != 0, save[2]}); });
   if (fill.size() == 3)
-    return spill_fill(std::strtoull(fill[0].c_str(), nullptr, 10),
-                      {std::strtoull(fill[1].c_str(), nullptr, 16), std::strtoull(fill[2].c_str(), nullptr, 16)});
+    return help([&] {
+      return spill_fill(std::strtoull(fill[0].c_str(), nullptr, 10),
+                        {std::strtoull(fill[1].c_str(), nullptr, 16), std::strtoull(fill[2].c_str(), nullptr, 16)});
+    });
   if (options.describe_config) return std::fputs(config_markdown().c_str(), stdout) < 0 ? 1 : 0;
   const auto config = read_config(options);
   if (const auto* problem = std::get_if<ConfigProblem>(&config)) return fail(problem->text);

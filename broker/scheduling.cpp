@@ -10,7 +10,8 @@ std::string raise_priority() {
   sched_param low{};
   low.sched_priority = 1;  // above every ordinary process, below everything the machine's owner made real-time
   if (::sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &low) == 0) return "real-time";
-  // Of this thread alone. The others are there already, and make all child processes.
+  low.sched_priority = 0;  // ordinary, but children and threads begin with nice 0 all the same
+  (void)::sched_setscheduler(0, SCHED_OTHER | SCHED_RESET_ON_FORK, &low);
   if (::setpriority(PRIO_PROCESS, 0, -20) == 0) return "nice -20";
   return "ordinary (needs CAP_SYS_NICE for more)";
 }

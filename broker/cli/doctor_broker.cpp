@@ -35,14 +35,21 @@ std::string wrong_with_class(const std::string& runtime_dir, Class klass) {
   return wrong_with(inner + "/broker", S_IFSOCK, 0666);
 }
 
+std::string rights(const json& status) {
+  std::string kept;
+  for (const auto& right : part(status, "rights"))
+    if (right.is_string()) kept += (kept.empty() ? "" : ", ") + right.get<std::string>();
+  return kept.empty() ? "without rights of root" : "of root's rights has kept " + kept;
+}
+
 }  // namespace
 
 void check_broker(const Patient& patient, Findings& findings) {
   if (patient.status.is_null())
     return findings.push_back({"broker", Health::fail, patient.no_answer, "see above, and journalctl -u lulld"});
   const auto version = text(patient.status, "version");
-  const auto about = fmt::format("lulld {}, pid {}, up {}", version, number(patient.status, "pid"),
-                                 time(number(patient.status, "uptime_ns")));
+  const auto about = fmt::format("lulld {}, pid {}, up {}, {}", version, number(patient.status, "pid"),
+                                 time(number(patient.status, "uptime_ns")), rights(patient.status));
   if (version != LULL_VERSION)
     return findings.push_back({"broker", Health::warn, about + "; this is lull " LULL_VERSION,
                                "install both of one version, then systemctl restart lulld"});
