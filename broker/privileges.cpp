@@ -38,22 +38,22 @@ constexpr Mask mask_of_kept() {
 }
 
 // Without CAP_SETPCAP whoever started us has decided; and without new privileges a program has no more than we do.
-void bound_children(Mask most) {
+void bound_children(Mask allowed) {
   for (unsigned right = 0; right < 64 && ::prctl(PR_CAPBSET_READ, right, 0, 0, 0) >= 0; ++right)
-    if ((most & bit(right)) == 0) (void)::prctl(PR_CAPBSET_DROP, right, 0, 0, 0);
+    if ((allowed & bit(right)) == 0) (void)::prctl(PR_CAPBSET_DROP, right, 0, 0, 0);
   (void)::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 }
 
 // What is left.
-Result<Mask> keep_at_most(Mask most) {
+Result<Mask> keep_at_most(Mask allowed) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return system_error("no_new_privs");
-  bound_children(most);
+  bound_children(allowed);
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct words[_LINUX_CAPABILITY_U32S_3] = {};
   if (::syscall(SYS_capget, &header, words) != 0) return system_error("capget");
   Mask left = 0;
   for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; ++i) {
-    words[i].permitted &= static_cast<std::uint32_t>(most >> (32 * i));
+    words[i].permitted &= static_cast<std::uint32_t>(allowed >> (32 * i));
     words[i].effective = words[i].permitted;
     words[i].inheritable = 0;
     left |= Mask{words[i].permitted} << (32 * i);
