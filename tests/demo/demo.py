@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import view  # noqa: E402
 from broker import start_broker  # noqa: E402
-from card import real_card  # noqa: E402
+from card import NoCard, real_card  # noqa: E402
 from stage import Build, Card, Stage, StageError, now_ns, wait_until  # noqa: E402
 
 SIMULATED_BYTES = 1 << 30
@@ -65,12 +65,13 @@ def parse_options(arguments):
 def choose_card(wanted, say):
     """(what to call it, Card or None for the real one, its bytes)."""
     if wanted != "simulated":
-        name, found = real_card()
-        if name:
-            return f"{name}, {found / (1 << 30):.0f} GiB", None, found
-        if wanted == "real":
-            raise StageError(f"no usable GPU here ({found}); --gpu simulated needs none")
-        say.line(f"No usable GPU here ({found}): simulating one.")
+        try:
+            real = real_card()
+            return f"{real.name}, {real.bytes / (1 << 30):.0f} GiB", None, real.bytes
+        except NoCard as why:
+            if wanted == "real":
+                raise StageError(f"no usable GPU here ({why}); --gpu simulated needs none") from None
+            say.line(f"No usable GPU here ({why}): simulating one.")
     card = Card(memory=SIMULATED_BYTES, link=1_000_000_000, context=16 << 20)
     return "simulated, 1 GiB of memory, 1 GB/s each way", card, SIMULATED_BYTES
 

@@ -11,6 +11,12 @@ import os
 import subprocess
 import sys
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "frameworks")]
+
+import bench  # noqa: E402
+import runner  # noqa: E402
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DOCUMENT = os.path.join(ROOT, "docs", "gpu-facts.md")
 COMPARE = {"==": operator.eq, ">=": operator.ge, "<=": operator.le}
@@ -50,6 +56,25 @@ def answers_of(name, runs):
             if fact["fact"] == name:
                 last[run["card"]["name"]] = (run, fact)
     return list(last.values())
+
+
+def rows_of(runs, key, name):
+    """Of each program or part, in the order they ran: what each card said last."""
+    last = {}
+    for run in runs:
+        for row in run.get(key, []):
+            last.setdefault(row[name], {})[run["card"]["name"]] = row
+    return last
+
+
+def table_of(runs, key, name, heading, wanted):
+    lines = ["", f"## {heading}", "", f"| {name} | answer |", "|---|---|"]
+    met = rows_of(runs, key, name)
+    for entry in dict.fromkeys([*wanted, *met]):
+        said = [f"{card}: {row['sentence']}" if row["state"] == "measured" else f"{card}: {row['state']}, {row['sentence']}"
+                for card, row in met.get(entry, {}).items()]
+        lines.append(f"| `{entry}` | {'<br>'.join(said) or 'open'} |")
+    return lines
 
 
 def figure_of(fact, path):
@@ -94,6 +119,8 @@ def document(program):
         said = [f"{run['card']['name']}: {fact['sentence']}" if fact["state"] == "measured"
                 else f"{run['card']['name']}: {fact['state']}, {fact['sentence']}" for run, fact in answers_of(name, runs)]
         lines.append(f"| {question} (`{name}`) | {asks or '-'} | {'<br>'.join(said) or 'open'} |")
+    lines += table_of(runs, "frameworks", "framework", "Frameworks, preempted at random moments", [e.name for e in runner.FRAMEWORKS])
+    lines += table_of(runs, "bench", "part", "Costs and gains", bench.PARTS)
     return "\n".join(lines) + "\n"
 
 
