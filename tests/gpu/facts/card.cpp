@@ -183,13 +183,13 @@ void Mapped::unmap() {
   for (const auto handle : handles_) OK(cuMemRelease, handle);
 }
 
-Other::Other(const std::function<void(const Line&)>& body) {
+Other::Other(const std::function<void(const Line&)>& body, Ends ends) : ends_(ends) {
   int there[2], back[2];
   if (::pipe2(there, O_CLOEXEC) != 0 || ::pipe2(back, O_CLOEXEC) != 0) throw std::runtime_error("no pipe");
   pid_ = ::fork();
   if (pid_ < 0) throw std::runtime_error("no process");
   if (pid_ == 0) {
-    (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (ends == Ends::with_us) (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)::close(there[1]);
     (void)::close(back[0]);
     int status = 0;
@@ -224,6 +224,7 @@ void Other::let_end() {
 }
 
 Other::~Other() {
+  if (ends_ == Ends::by_itself && to_ >= 0) let_end();
   if (to_ >= 0) (void)::close(to_);
   (void)::close(from_);
   if (pid_ == 0) return;

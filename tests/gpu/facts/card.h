@@ -78,13 +78,16 @@ class Mapped {
 class Other {
  public:
   using Line = std::function<double(double)>;  // says a number to the other side, then waits for one from it
-  explicit Other(const std::function<void(const Line&)>& body);
+  // One that ends by itself is never killed, not even when this process is: it ends when the line does.
+  enum class Ends { with_us, by_itself };
+  explicit Other(const std::function<void(const Line&)>& body, Ends = Ends::with_us);
   ~Other();
   double hear();  // throws when the process has ended, or says nothing for a minute
   void say(double);
   void let_end();  // waits until it has ended by itself; one that does not is left alone, and never killed
 
  private:
+  const Ends ends_;
   pid_t pid_ = 0;
   int to_ = -1, from_ = -1;
 };

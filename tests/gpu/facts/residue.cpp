@@ -61,21 +61,23 @@ FACT(residue, "", "How much of the card does a context take, a stream, a module,
 // Small, and the process is never killed after it has been restored: that has been seen to hang drivers.
 FACT(checkpoint, "E6", "Does the driver checkpoint a process whose mapped memory has left, and bring it back?") {
   constexpr double ok = 1, wrong = 2;
-  Other worker([&](const Other::Line& line) {
-    const Card card;
-    Mapped memory(card, card.granularity, card.granularity);
-    CUdeviceptr plain = 0;
-    OK(cuMemAlloc, &plain, mib);
-    OK(cuMemsetD32, plain, 0x1234567, mib / 4);
-    OK(cuCtxSynchronize);
-    memory.unmap();
-    line(static_cast<double>(::getpid()));
-    memory.map();
-    std::uint32_t word = 0;
-    OK(cuMemsetD32, memory.at(), 7, 4);
-    OK(cuMemcpyDtoH, &word, plain, sizeof word);
-    line(word == 0x1234567 ? ok : wrong);
-  });
+  Other worker(
+      [&](const Other::Line& line) {
+        const Card card;
+        Mapped memory(card, card.granularity, card.granularity);
+        CUdeviceptr plain = 0;
+        OK(cuMemAlloc, &plain, mib);
+        OK(cuMemsetD32, plain, 0x1234567, mib / 4);
+        OK(cuCtxSynchronize);
+        memory.unmap();
+        line(static_cast<double>(::getpid()));
+        memory.map();
+        std::uint32_t word = 0;
+        OK(cuMemsetD32, memory.at(), 7, 4);
+        OK(cuMemcpyDtoH, &word, plain, sizeof word);
+        line(word == 0x1234567 ? ok : wrong);
+      },
+      Other::Ends::by_itself);
   const int pid = static_cast<int>(worker.hear());
   const Card card;
   const double before = static_cast<double>(card.free_bytes());
@@ -103,7 +105,6 @@ FACT(checkpoint, "E6", "Does the driver checkpoint a process whose mapped memory
     worker.say(0);
     content = worker.hear();
   }
-  if (saved) worker.let_end();
   fact.figures["content_is_right_and_memory_maps_again"] = content == ok;
   fact.sentence = restored && content == ok ? fmt::format("yes: {} were freed, restored in {:.0f} ms",
                                                           in_mib(fact.figures["freed_bytes"].get<double>()),
