@@ -213,11 +213,12 @@ std::string steps_of(const Page& page, const TopSwitch& s) {
   return steps;
 }
 
-void change(Page& page, const TopSwitch& s) {
+void change(Page& page, const TopSwitch& s, bool several_cards) {
   const unsigned most = page.wide() ? 30 : 13;
   const auto from = cut(s.from.empty() ? "nobody" : s.from, most, page.paper().ascii);
   const auto names = fmt::format("{} {} {}", from, page.arrow(), cut(s.to, most, page.paper().ascii));
-  page.line({{fmt::format("  {:>6} ", duration(s.ago_ns)), Tint::dim},
+  const auto card = !several_cards ? "" : s.gpu ? fmt::format("gpu {:<2} ", *s.gpu) : "       ";
+  page.line({{fmt::format("  {:>6} {}", duration(s.ago_ns), card), Tint::dim},
              {names + std::string(2 * most + 4 - std::min(2 * most + 4, columns_of(names)), ' ')},
              {fmt::format("{:>5}ms", in_ms(s.total_ns)), Tint::strong},
              {" " + steps_of(page, s), Tint::dim},
@@ -227,7 +228,8 @@ void change(Page& page, const TopSwitch& s) {
 void changes(Page& page, const TopView& view, unsigned rows) {
   if (view.switches.empty() || rows < 2) return;
   page.line({{"LAST SWITCHES, how long ago, from whom to whom, and where the time went (ms)", Tint::dim}});
-  for (std::size_t i = 0; i < view.switches.size() && i + 1 < rows; ++i) change(page, view.switches[i]);
+  for (std::size_t i = 0; i < view.switches.size() && i + 1 < rows; ++i)
+    change(page, view.switches[i], view.gpus.size() > 1);
 }
 
 std::string named(const TopStranger& s) {

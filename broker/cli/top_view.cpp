@@ -184,9 +184,16 @@ json json_of(const TopGpu& gpu) {
 json json_of(const TopSwitch& s) {
   json steps = json::array();
   for (const auto& phase : s.phases) steps.push_back({{"phase", phase.name}, {"took_ns", phase.took_ns}});
-  return {{"id", s.id},      {"ago_ns", s.ago_ns},     {"from", s.from},
-          {"to", s.to},      {"reason", s.reason},     {"total_ns", s.total_ns},
-          {"phases", steps}, {"evicted_bytes", s.out}, {"restored_bytes", s.in}};
+  return {{"id", s.id},
+          {"gpu", s.gpu ? json(*s.gpu) : json(nullptr)},
+          {"ago_ns", s.ago_ns},
+          {"from", s.from},
+          {"to", s.to},
+          {"reason", s.reason},
+          {"total_ns", s.total_ns},
+          {"phases", steps},
+          {"evicted_bytes", s.out},
+          {"restored_bytes", s.in}};
 }
 
 }  // namespace
@@ -201,8 +208,14 @@ TopView view_of(const json& status, const std::deque<json>& events, const Naming
     if (note.is_string()) view.notes.push_back(printable(note.get<std::string>()));
   for (const auto& gpu : part(status, "gpus")) view.gpus.push_back(gpu_of(gpu, naming));
   view.holders = holders_of(status, view.gpus);
-  for (auto event = events.rbegin(); event != events.rend(); ++event)
-    view.switches.push_back(switch_of(*event, number(status, "now_ns"), naming));
+  for (auto event = events.rbegin(); event != events.rend(); ++event) {
+    auto& s = view.switches.emplace_back(switch_of(*event, number(status, "now_ns"), naming));
+    for (const auto& gpu : view.gpus)
+      if (gpu.uuid == text(*event, "gpu")) s.gpu = gpu.number;
+  }
+  // They are told when they end: with two cards not in the order in which they began.
+  std::stable_sort(view.switches.begin(), view.switches.end(),
+                   [](const auto& a, const auto& b) { return a.ago_ns < b.ago_ns; });
   return view;
 }
 

@@ -54,6 +54,7 @@ struct TopPhase {
 
 struct TopSwitch {
   std::uint64_t id = 0, ago_ns = 0, total_ns = 0, out = 0, in = 0;
+  std::optional<std::uint64_t> gpu;  // its number, where the card is one the broker still tells of
   std::string from, to, reason;
   std::vector<TopPhase> phases;
 };

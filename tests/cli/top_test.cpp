@@ -121,6 +121,26 @@ TEST_CASE("80x24 with one tenant: everything about it is there, and the switches
   CHECK(shows(text, "trainer -> faces"));
 }
 
+TEST_CASE("where there are several cards, a switch says on which it was, and the newest is first") {
+  auto status = answer(many(1));
+  CHECK_FALSE(shows(page(view(status, 2), {.columns = 80, .rows = 24, .ascii = true}), "gpu 0  trainer"));
+  status["gpus"].push_back(card(many(1)));
+  status["gpus"][1]["gpu"] = 1;
+  status["gpus"][1]["uuid"] = "GPU-2";
+  auto late = change(2), early = change(1), unknown = change(0);
+  late["gpu"] = "GPU-2";
+  early["gpu"] = "GPU-1";
+  unknown["gpu"] = "GPU-3";
+  const auto v =
+      view_of(as_sent(status), {as_sent(late), as_sent(unknown), as_sent(early)}, [](const auto& n) { return n; });
+  const auto text = page(v, {.columns = 80, .rows = 24, .ascii = true});
+  const auto first = text.find("gpu 1  trainer -> faces"), second_one = text.find("gpu 0  trainer -> faces");
+  CHECK_MESSAGE(first != std::string::npos, text);
+  CHECK(second_one != std::string::npos);
+  CHECK(first < second_one);
+  CHECK(shows(text, "        trainer -> faces"));
+}
+
 TEST_CASE("40 tenants on 24 rows: the count of those that are not shown is told, and scrolling reaches the last") {
   const auto v = view(answer(many(40)), 20);
   const auto first = page(v, {.columns = 80, .rows = 24});
