@@ -47,19 +47,28 @@ void say_let_go(const Answer& answer, Item& i) {
   i.open = true;
 }
 
+bool lowers(const Item& i) { return i.quota && i.c.quota && *i.quota < *i.c.quota; }
+bool closes(const Item& i) { return !i.open && i.c.gate.state != GateState::closed; }
+bool opens(const Item& i) { return i.open && !i.open_now(); }
+
+bool has_news(const Item& i) {
+  const bool native = i.c.native_wanted < i.c.native_given || i.gives_native;
+  return i.let_go_now || native || closes(i) || opens(i) || (i.quota && i.c.quota != i.quota);
+}
+
 // Gates close before anything is given, and open last: nobody is let in beside somebody who ought to be out.
 void say_gates_and_quotas(Work& w, const Answer& answer) {
-  const auto lowers = [](const Item& i) { return i.quota && i.c.quota && *i.quota < *i.c.quota; };
+  if (std::none_of(w.items().begin(), w.items().end(), has_news)) return;  // the rule: every decision ends with it
   for (Item& i : w.items())
     if (i.let_go_now) say_let_go(answer, i);
   for (Item& i : w.items())
-    if (!i.open && i.c.gate.state != GateState::closed) answer.say(i, SetGate{i.c.id, GateState::closed, i.reason});
+    if (closes(i)) answer.say(i, SetGate{i.c.id, GateState::closed, i.reason});
   for (Item& i : w.items())
     if (lowers(i)) say_quota(answer, i);
   for (Item& i : w.items()) say_native(w, answer, i);
   for (Item& i : w.items()) say_quota(answer, i);
   for (Item& i : w.items())
-    if (i.open && !i.open_now()) answer.say(i, SetGate{i.c.id, GateState::open, i.reason});
+    if (opens(i)) answer.say(i, SetGate{i.c.id, GateState::open, i.reason});
 }
 
 void say_new_reasons(Work& w, const Answer& answer) {

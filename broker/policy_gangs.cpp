@@ -39,11 +39,6 @@ Readiness readiness_of(const Item& i) {
 }  // namespace
 
 void find_gangs(Work& w) {
-  for (Item& i : w.items()) {
-    i.lead = i.c.gang != 0 ? nullptr : &i, i.next = nullptr;
-    i.held_back = false, i.says = {};
-    w.gangs = w.gangs || i.c.gang != 0;
-  }
   if (!w.gangs) return;
   for (Item& i : w.items())
     if (!i.lead) link(w, i);

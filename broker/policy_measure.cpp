@@ -109,11 +109,13 @@ void measure_gang(const Work& w, Item& lead, Signed room, Signed over_reserve) {
 Work::Work(const State& state, Time at) : gpu(state.gpu), rules(state.rules), now(at) {
   count = std::min(state.clients.size(), max_clients);
   for (std::size_t n = 0; n < count; ++n) {
-    Item* item = std::construct_at(&storage[n]);
-    item->c = state.clients[n];
-    item->index = static_cast<std::uint32_t>(n);
+    // Written once: with a thousand clients this copy is a good part of the whole.
+    Item* item = ::new (&storage[n]) Item{.c = state.clients[n], .index = static_cast<std::uint32_t>(n)};
     tame(item->c);
     item->own_class = item->c.klass;
+    item->lead = item->c.gang != 0 ? nullptr : item;
+    gangs = gangs || item->c.gang != 0;
+    order[n] = static_cast<std::uint16_t>(n);
   }
   find_gangs(*this);
 }

@@ -40,7 +40,8 @@ Place place_of(const Work& w, const Item& i) {
 
 void order_seats(Work& w) {
   std::array<Place, max_clients> places;  // uninitialised beyond count
-  for (std::size_t n = 0; n < w.count; ++n) places[n] = place_of(w, w.storage[n]);
+  for (std::size_t n = 0; n < w.count; ++n) places[n] = place_of(w, w.storage[w.order[n]]);
+  if (std::is_sorted(places.begin(), places.begin() + w.count)) return;
   std::sort(places.begin(), places.begin() + w.count);
   for (std::size_t n = 0; n < w.count; ++n) w.order[n] = static_cast<std::uint16_t>(places[n].index % max_clients);
 }

@@ -76,7 +76,7 @@ struct Work {
   const Item* at_work = nullptr;     // of those that run and want to, one of the highest class; those below stand aside
   bool gangs = false;                // there are any
   std::size_t count = 0;
-  std::array<std::uint16_t, max_clients> order;  // of seats; filled by seat()
+  std::array<std::uint16_t, max_clients> order;  // of seats; kept from pass to pass: most change little
   union {
     std::array<Item, max_clients> storage;
   };  // uninitialised beyond count
@@ -128,7 +128,7 @@ struct Choice {
 Choice choose(Work&);
 
 // Gangs: policy_gangs.cpp.
-void find_gangs(Work&);
+void find_gangs(Work&);   // of those without a lead
 void share_lease(Work&);  // it is the gang's, not one client's
 void agree(Work&);        // a gang wants what the one of it wants that wants most
 Time paused_since(const Client&);
