@@ -71,12 +71,16 @@ enum class Level : std::uint8_t {
   none,
   background,  // a trainer that was running when it was paused, but is not known to wait
   training,
+  held,  // its owner keeps the card for it, whether or not it has anything to do
   loading,
   interactive,
   inference,
   slice,  // a gang that has been paused for too long
   exit,   // a signal waits behind its gate
 };
+
+// What its owner has said by hand, the stronger the later.
+enum class Order : std::uint8_t { none, hold, pause, release };
 
 // What those of a gang on one GPU have to say to those on others: how far they are (they have no place, or one, or
 // nothing here keeps them from running), and what they want.
@@ -125,6 +129,9 @@ struct Client {
   Time last_hint = 0;   // somebody has connected: weaker than an arrival, and soon forgotten
   Time wake_until = 0;  // somebody has said that a request will come before then
   Gaps gaps;
+  // By its owner's word, before `order_until`; never: until told otherwise.
+  Order order = Order::none;
+  Time order_until = never;
   // Those with the same number belong together; 0: it belongs to none.
   std::uint32_t gang = 0;          // run together or not at all, on all their GPUs
   std::uint32_t pipeline = 0;      // a request uses them one after another

@@ -37,10 +37,12 @@ Time waits_elsewhere_since(const Item& h) { return std::max(h.c.lease_since, h.c
 
 bool turn_over(Work& w, const Item& h) {
   const Turn turn = turn_of(w, h);
-  if (all_of(h, [&](const Item& part) { return idle_for(w, part, turn.idle); })) return true;
+  const bool by_word = h.level == Level::held;  // until its owner's word is over
+  if (!by_word && all_of(h, [&](const Item& part) { return idle_for(w, part, turn.idle); })) return true;
   if (h.level >= Level::slice) return w.passed(h.c.lease_since, turn.slice);
   if (h.c.lease_reason == Reason::gang_slice) return true;  // it was given no more
   if (waits_elsewhere(h)) return h.c.gang_behind && w.passed(waits_elsewhere_since(h), turn.idle);
+  if (by_word) return false;
   const Time began = h.c.gang_waited + std::max(h.c.lease_since, last_whole(h));
   if (all_whole(h) && w.passed(began, turn.slice)) return true;
   return w.passed(h.c.lease_since, std::max(turn.slice + h.c.gang_waited, gives_up));
@@ -55,7 +57,7 @@ bool stage_over(const Work& w, const Item& h, const Item& best) {
 bool gives_way(Work& w, const Item& h, const Item& best) {
   if (best.level < h.level) return false;
   if (best.level == h.level) return !served(best) && !best.c.gang_behind && (stage_over(w, h, best) || turn_over(w, h));
-  if (best.level >= Level::slice && h.level >= Level::loading)
+  if (best.level >= Level::slice && h.level >= Level::held)
     return idle_for(w, h, w.rules.yield_idle) || w.passed(best.since, exit_wait);
   if (best.level == Level::loading && h.level == Level::training) return w.passed(h.c.lease_since, w.rules.min_hold);
   return true;
@@ -83,6 +85,7 @@ Reason reason_for(const Work& w, const Item& i) {
     case Level::exit: return Reason::exit_grace;
     case Level::slice: return Reason::gang_slice;
     case Level::loading: return Reason::loading;
+    case Level::held: return Reason::owner_hold;
     case Level::inference:
     case Level::interactive: return Reason::request;
     default: return w.count == 1 ? Reason::only_tenant : Reason::lull;
@@ -103,6 +106,7 @@ bool stalled(Work& w, const Item& h) {
 Choice choose(Work& w) {
   Item* best = best_waiting(w);
   Item* h = w.holder;
+  if (h && kept_off(*h)) return {best, best ? reason_for(w, *best) : Reason::none, owners_reason(*h)};
   if (h && h->too_big()) return {best, best ? reason_for(w, *best) : Reason::none, h->misfit};
   if (!best || (h && !stalled(w, *h) && !gives_way(w, *h, *best))) return {h, Reason::none, Reason::none};
   if (h && stalled(w, *h)) return {best, reason_for(w, *best), Reason::overdue};

@@ -71,7 +71,8 @@ void agree(Work& w) {
     Level level = first->level;
     const Time since = first->since;
     const Level asks = demands ? level : Level::none;
-    if (may_want(w, lead) && lead.c.gang_wants > asks) {
+    const bool may_follow = may_want(w, lead) && (!paused_by_owner(lead) || lead.c.gang_wants == Level::exit);
+    if (may_follow && lead.c.gang_wants > asks) {
       level = std::max(level, lead.c.gang_wants);
       demands = true;
     }

@@ -37,6 +37,7 @@ bool has_memory(Work& w, const Item& i) {
 bool may_open(Work& w, const Item& i) {
   if (!i.seated || paused_for(w, i)) return false;
   if (w.has_card(i)) return i.open_now() || !somebody_stays_in(w, i);
+  if (paused_by_owner(i)) return false;  // a signal gives it a turn, not a place beside others
   return has_memory(w, i);
 }
 
@@ -93,6 +94,7 @@ Reason open_reason(Work& w, const Item& i) {
   if (i.level == Level::exit) return Reason::exit_grace;
   if (i.level == Level::slice) return Reason::gang_slice;
   if (i.level == Level::loading) return Reason::loading;
+  if (i.level == Level::held) return Reason::owner_hold;
   if (i.level >= Level::interactive) return i.demands ? Reason::request : Reason::lingering;
   return w.count == 1 ? Reason::only_tenant : Reason::lull;
 }
@@ -103,6 +105,7 @@ Reason reason_of_holder(const Item& h) {
 }
 
 Reason closed_reason(Work& w, const Item& i) {
+  if (kept_off(i)) return owners_reason(i);
   if (i.too_big()) return i.misfit;
   if (i.held_back) return i.whole ? Reason::gang_waits : open_reason(w, i);
   if (i.for_a_moment) return Reason::maybe_request;
@@ -112,6 +115,7 @@ Reason closed_reason(Work& w, const Item& i) {
   if (!h) return Reason::restoring;  // nobody wants the card, and there is no room to bring its memory back
   if (h->level == Level::exit) return Reason::exit_grace;
   if (h->level == Level::slice) return Reason::gang_slice;
+  if (h->level == Level::held) return Reason::owner_hold;
   if (h->c.klass == i.c.klass) return Reason::peer_turn;
   if (h->c.klass < i.c.klass) return i.level == Level::loading ? Reason::loading : Reason::lull;
   return i.c.klass == Class::training ? reason_of_holder(*h) : Reason::higher_class;

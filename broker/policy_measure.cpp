@@ -53,6 +53,7 @@ void measure(Work& w, Item& i) {
   i.drained = answers_closed_gate(c) && (phase == Phase::drained || phase == Phase::moving || phase == Phase::ready);
   i.let_go = c.overdue_until != 0 && !w.passed(c.overdue_until, 0);
   i.absent = absent(w, c);
+  i.order = c.order != Order::none && !w.passed(c.order_until, 0) ? c.order : Order::none;
   i.fixed = c.unevictable || i.let_go || cannot_copy(c);
   i.settled = i.fixed ? c.resident : std::min(c.quota.value_or(c.resident), c.resident);
 }
@@ -87,21 +88,25 @@ void measure_native(const Work& w, Item& i, Signed most, Signed over_reserve) {
   i.whole = i.whole && i.lack == 0;
 }
 
-// A gang fits together or not at all, and one that does not answer keeps the others from wanting anything.
+// A gang fits together or not at all, and one that does not answer keeps the others from wanting anything. What is said
+// to one of it is said to all.
 void measure_gang(const Work& w, Item& lead, Signed room, Signed over_reserve) {
   Signed needed = 0;
   Reason misfit = Reason::none;
   bool absent = false;
   Class klass = lead.c.klass;
+  Order order = Order::none;
   for (const Item* part = &lead; part; part = part->next) {
     needed += size(part->c.needed + part->lack);
     if (part->c.unevictable) room += size(part->c.resident);
     if (part->too_big()) misfit = part->misfit;
     absent = absent || part->absent;
     klass = std::max(klass, part->c.klass);
+    order = std::max(order, part->order);
   }
   if (misfit == Reason::none) misfit = misfit_of(w, needed, all_whole(lead), room, over_reserve);
-  for (Item* part = &lead; part; part = part->next) part->misfit = misfit, part->absent = absent, part->c.klass = klass;
+  for (Item* part = &lead; part; part = part->next)
+    part->misfit = misfit, part->absent = absent, part->c.klass = klass, part->order = order;
 }
 
 }  // namespace

@@ -108,10 +108,16 @@ void rank(Work& w, Item& i) {
   if (may_finish(w, i)) {
     i.level = Level::exit;
     i.demands = true;
+  } else if (paused_by_owner(i)) {
+    return;
   } else if (i.c.klass == Class::training) {
     rank_trainer(w, i);
   } else {
     rank_service(w, i);
+  }
+  if (i.order == Order::hold && i.level < Level::held) {
+    i.level = Level::held;
+    i.demands = true;
   }
   if (i.level != Level::none && i.level < Level::slice && slice_due(w, i)) {
     i.level = Level::slice;
@@ -126,7 +132,7 @@ void watch_arrivals(Work& w) {
   for (const Item& i : w.items()) {
     const Client& c = i.c;
     w.highest = std::max(w.highest, c.klass);
-    if (c.klass == Class::training) continue;
+    if (c.klass == Class::training || paused_by_owner(i)) continue;
     if (c.klass > w.comes && !w.passed(c.last_hint, hint_lasts)) w.comes = c.klass;
     if (c.waiting == 0) continue;
     if (c.klass > w.comes && !w.passed(c.last_arrival, w.rules.linger_min)) w.comes = c.klass;

@@ -5,7 +5,8 @@
 //   the other stages of the holder's pipeline,
 //   each by class and by how lately they had the card. In the last three groups the first that does not fit ends it, so
 //   that memory leaves in the opposite order: other stages first, lowest class first, oldest lease first.
-// Memory is taken from others only for the first two groups, and only what they lack. A gang sits together.
+// Memory is taken from others only for the first two groups, and only what they lack. A gang sits together. Who is
+// paused by its owner has no place, and leaves before all others; at once, if that is what the owner wants (release).
 #include <compare>
 
 #include "broker/policy_work.h"
@@ -68,8 +69,10 @@ void give_seats(Work& w) {
       i.seated = before->seated, i.entitled = before->entitled;
       continue;
     }
+    i.seated = i.entitled = false;
     const Group group = group_of(w, i);
     const bool by_turn = group <= Group::running, fits = cost(i) <= room;
+    if (kept_off(i)) continue;
     i.seated = !i.too_big() && (group == Group::holder || needs_nothing(i) || ((by_turn || !full) && fits));
     i.entitled = i.seated && by_turn;
     if (i.seated)
@@ -80,6 +83,7 @@ void give_seats(Work& w) {
 }
 
 bool leaves_before(const Work& w, const Item& a, const Item& b) {
+  if (kept_off(a) != kept_off(b)) return kept_off(a);
   if (same_pipeline(w, a) != same_pipeline(w, b)) return same_pipeline(w, a);
   if (a.c.klass != b.c.klass) return a.c.klass < b.c.klass;
   if (a.last_lease() != b.last_lease()) return a.last_lease() < b.last_lease();
@@ -111,8 +115,12 @@ Item* next_victim(Work& w) {
 void seat(Work& w) {
   order_seats(w);
   give_seats(w);
-  for (Item& i : w.items()) i.evict = 0;
-  Signed needed = deficit(w);
+  Signed needed = 0;
+  for (Item& i : w.items()) {
+    i.evict = kept_off(i) && i.order == Order::release && !i.fixed ? i.settled : 0;
+    needed -= static_cast<Signed>(i.evict);
+  }
+  needed += deficit(w);
   while (needed > 0) {
     Item* victim = next_victim(w);
     if (!victim) return;

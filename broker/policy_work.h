@@ -33,6 +33,7 @@ struct Item {
   Bytes lack;       // of room for native memory: wanted, and not given yet
   bool refused;     // it wants more of that than it can be given
   bool whole, drained, let_go, fixed, absent;
+  Order order;    // in effect now
   Reason misfit;  // why the card cannot give what it needs, however the others fare; none: it can
   // rank
   Level level;
@@ -110,6 +111,13 @@ inline bool all_whole(const Item& i) {
 inline bool served(const Item& i) {
   return all_of(i, [](const Item& part) { return part.let_in() && part.whole; });
 }
+
+inline bool paused_by_owner(const Item& i) { return i.order >= Order::pause; }
+inline Reason owners_reason(const Item& i) {
+  return i.order == Order::release ? Reason::owner_release : Reason::owner_pause;
+}
+// ... and not on the card for a signal.
+inline bool kept_off(const Item& i) { return paused_by_owner(i) && i.level != Level::exit; }
 
 void measure(Work&);
 void rank(Work&);

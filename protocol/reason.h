@@ -27,7 +27,10 @@ namespace lull {
   X(training_starved, "others have kept it off the card for long")                    \
   X(thrashing, "more than half of the time goes into switches")                       \
   X(gang_waits, "another process of its gang cannot run now")                         \
-  X(gang_slice, "a gang that was paused for long gets a moment")
+  X(gang_slice, "a gang that was paused for long gets a moment")                      \
+  X(owner_pause, "its owner has paused it (lull pause)")                              \
+  X(owner_release, "its owner has released its memory (lull release)")                \
+  X(owner_hold, "the card is kept for a tenant (lull hold)")
 
 enum class Reason : std::uint32_t {
 #define X(name, text) name,

@@ -71,7 +71,17 @@ class Check {
         return "runs a client that is to be evicted";
     }
     if (leases > 1) return "gives the lease twice";
-    return sharing() + belonging();
+    return sharing() + belonging() + obeying();
+  }
+
+  // Who is paused by its owner runs only for a signal, or because its work does not end.
+  std::string obeying() const {
+    for (const Client& c : state_.clients) {
+      const bool paused = c.order >= Order::pause && c.order_until > now_;
+      if (paused && c.gate.state == GateState::open && !c.interrupted && c.overdue_until <= now_ && c.gang == 0)
+        return "runs a client that its owner has paused";
+    }
+    return "";
   }
 
   // A gang runs together or not at all, but for those who were let go.
@@ -184,7 +194,7 @@ class Chaos {
     const std::size_t i = any(0, count - 1);
     Client& c = w_.state.clients[i];
     Actor& a = w_.actors[i];
-    switch (any(0, 19)) {
+    switch (any(0, 20)) {
       case 0: return one_in(4) ? w_.remove(i) : void();
       case 1: return w_.allocate(i, any(0, 60) * G);
       case 2:
@@ -204,6 +214,7 @@ class Chaos {
       case 16: return a.asks || c.native_wanted == 0 ? void() : give_back_native(c);
       case 17: w_.state.gpu.kept_free = one_in(2) ? 0 : any(0, 20) * G; return;
       case 18: return c.gang == 0 ? void() : hear_of_other_cards(c.gang);
+      case 19: return say_by_hand(c);
       default: return;
     }
   }
@@ -213,10 +224,15 @@ class Chaos {
     c.interrupted = true;
   }
 
+  void say_by_hand(Client& c) {
+    c.order = one_in(2) ? Order::none : static_cast<Order>(any(1, 3));
+    c.order_until = one_in(2) ? never : w_.now + any(1, 300) * ms;
+  }
+
   void give_back_native(Client& c) { c.native_wanted = any(0, c.native_wanted / (G / 2)) * (G / 2); }
 
   void hear_of_other_cards(std::uint32_t gang) {
-    const GangNews news{one_in(3) ? static_cast<Level>(any(0, 7)) : Level::none, one_in(3), one_in(4)};
+    const GangNews news{one_in(3) ? static_cast<Level>(any(0, 8)) : Level::none, one_in(3), one_in(4)};
     for (Client& c : w_.state.clients)
       if (c.gang == gang) note_gang(c, news, w_.now);
   }
@@ -252,6 +268,7 @@ class Chaos {
       a.cannot = Overdue::none;
       ran.push_back(a.ran);
       w_.state.clients[i].waiting = 0;
+      w_.state.clients[i].order = Order::none;
       note_gang(w_.state.clients[i], {}, w_.now);
     }
     for (unsigned n = 0; n < 20'000; ++n) {
