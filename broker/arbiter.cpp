@@ -145,6 +145,7 @@ void Arbiter::step(Time now) {
   time_use_.observe(state_, now);
   switches_.observe(table(), now);
   note_thrashing(now);
+  end_orders(now);
   tell_news();
   state_.gpu.round_trip = switches_.round_trip() ? switches_.round_trip() : 2 * switches_.predicted();
   if (wish_ && now >= wish_->until) {
@@ -212,6 +213,27 @@ void Arbiter::arrived(ClientId id, Time at, KindId kind, bool proven) {
   changed_ = true;
   const auto i = index(id);
   if (i < seats_.size()) (void)seats_[i].arrived(state_.clients[i], at, kind, proven);
+}
+
+void Arbiter::set_order(ClientId id, policy::Order order, Time until) {
+  auto* c = change(id);
+  if (!c) return;
+  c->order = order;
+  c->order_until = until;
+  if (order != policy::Order::none) orders_end_ = std::min(orders_end_, until);
+}
+
+void Arbiter::end_orders(Time now) {
+  if (now < orders_end_) return;
+  orders_end_ = policy::never;
+  for (std::size_t i = 0; i < seats_.size(); ++i) {
+    auto& c = state_.clients[i];
+    if (c.order == policy::Order::none) continue;
+    if (now < c.order_until)
+      orders_end_ = std::min(orders_end_, c.order_until);
+    else
+      audience_.on_order_over(card_, seats_[i].who(), std::exchange(c.order, policy::Order::none));
+  }
 }
 
 void Arbiter::connects(ClientId id, Time at) {

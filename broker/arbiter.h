@@ -43,6 +43,7 @@ class Audience {
   virtual void on_stuck(const Card&, const Who&, Reason) = 0;  // Reason::none: it has ended; no client: of the card
   virtual void on_overdue(const Card&, const Who&, Overdue) = 0;
   virtual void on_wish_over(const Card&, const Wish&) = 0;
+  virtual void on_order_over(const Card&, const Who&, policy::Order) = 0;  // its time has passed
 };
 
 class Arbiter {
@@ -73,6 +74,8 @@ class Arbiter {
   std::vector<Seat::Outcome> take_outcomes(policy::ClientId);
   void requests(policy::ClientId, std::uint32_t waiting, policy::Time last_activity);
   void loaded(policy::ClientId);
+
+  void set_order(policy::ClientId, policy::Order, policy::Time until);  // its owner says so
 
   void hear(policy::ClientId, const policy::GangNews&, policy::Time now);  // of its gang's parts on other cards
 
@@ -126,6 +129,7 @@ class Arbiter {
   void recount_foreign();
   void note_strangers(const CardUse&);
   void note_thrashing(policy::Time now);
+  void end_orders(policy::Time now);
 
   Card card_;
   Audience& audience_;
@@ -138,6 +142,7 @@ class Arbiter {
   GraceDebts grace_;
   std::vector<Stranger> strangers_;
   std::optional<Wish> wish_;
+  policy::Time orders_end_ = policy::never;  // the first of them
   policy::Decisions decisions_;
   policy::Time wake_at_ = policy::never;
   bool changed_ = true;  // since the last step

@@ -128,6 +128,7 @@ void Broker::on_connect() {
 void Broker::on_welcome(Client& client) {
   const auto& who = client.who();
   client.gang = gang_of(client);
+  adopt_order(client, now_ns());
   log::info("connect client={} pid={} uid={} class={} tenant=\"{}\" shim=\"{}\"", who.id, who.pid, who.uid,
             name_of(who.klass), who.tenant, client.hello().shim_version);
   events_.append({{"event", "connect"}, {"t_ns", now_ns()}, {"client", json_of(who)}});
@@ -161,6 +162,7 @@ lull::Status Broker::on_attach(Client& client, const Attach& attach) {
                                  pipeline_of(client)};
   if (auto status = (*at)->attach(arrival, now); !status) return status;
   (*at)->set_backing(client.who().id, client.backing());
+  (*at)->set_order(client.who().id, client.order.order, client.order.until);
   log::info("attach client={} gpu={} needed={} resident={}", client.who().id, card,
             show_bytes((*at)->state().clients.back().needed), show_bytes((*at)->state().clients.back().resident));
   if (service)

@@ -58,6 +58,7 @@ class Broker final : private Host, private Audience {
   void on_stuck(const Card&, const Who&, Reason) override;
   void on_overdue(const Card&, const Who&, Overdue) override;
   void on_wish_over(const Card&, const Wish&) override;
+  void on_order_over(const Card&, const Who&, policy::Order) override;  // broker_orders.cpp
 
   lull::Status refresh(Client&, policy::Time now);
   Gang gang_of(const Client&);  // broker_gangs.cpp
@@ -106,6 +107,16 @@ class Broker final : private Host, private Audience {
   Requests::Sink request_sink(policy::Time now);
   Control::Commands commands();  // broker_commands.cpp
   nlohmann::json free_for(const nlohmann::json& request, unsigned uid);
+  struct OrderCommand {
+    policy::Order order;
+    bool ends_hold = false;  // else, with Order::none, a pause or release
+  };
+  nlohmann::json order(const nlohmann::json& request, unsigned uid, const OrderCommand&);  // broker_orders.cpp
+  std::pair<std::string, Control::Command> order_command(const char* name, OrderCommand);
+  std::vector<Client*> clients_meant(const std::string& whom, bool* tenant);
+  void obey(Client&, const OwnersWord&);
+  void adopt_order(Client&, policy::Time now);
+  void note_order(const Client&, const OwnersWord&, policy::Time now, unsigned uid);
   Arbiter* arbiter_named(const nlohmann::json& gpu);
   nlohmann::json status() const;  // broker_status.cpp
   nlohmann::json chart() const;   // broker_chart.cpp

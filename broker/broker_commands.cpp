@@ -7,6 +7,7 @@
 
 #include "broker/broker.h"
 #include "broker/clock.h"
+#include "broker/config_show.h"
 #include "broker/log.h"
 #include "broker/soon.h"
 #include "broker/units.h"
@@ -18,8 +19,6 @@ using nlohmann::json;
 using policy::Time;
 
 constexpr Time longest_wish = 7 * 86400 * policy::second;
-
-json problem(const std::string& text) { return {{"error", text}}; }
 
 std::optional<std::uint64_t> count_in(const json& request, const char* key) {
   const auto at = request.find(key);
@@ -41,7 +40,17 @@ Control::Commands Broker::commands() {
              return wake(whom->get<std::string>(), count_in(request, "for_ns").value_or(usual_wake));
            }},
           {"chart", [this](const json&, unsigned) { return chart(); }},
-          {"free", [this](const json& request, unsigned uid) { return free_for(request, uid); }}};
+          {"free", [this](const json& request, unsigned uid) { return free_for(request, uid); }},
+          {"config", [this](const json&, unsigned) { return json::parse(config_json(config_)); }},
+          order_command("pause", {policy::Order::pause}),
+          order_command("release", {policy::Order::release}),
+          order_command("resume", {policy::Order::none}),
+          order_command("hold", {policy::Order::hold}),
+          order_command("unhold", {policy::Order::none, true})};
+}
+
+std::pair<std::string, Control::Command> Broker::order_command(const char* name, OrderCommand command) {
+  return {name, [this, command](const json& request, unsigned uid) { return order(request, uid, command); }};
 }
 
 // By number or UUID; null stands for the only one. No such card: null pointer.

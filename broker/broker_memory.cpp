@@ -85,7 +85,8 @@ Backed Broker::backed(const Client& client, std::span<const Bytes> lacking) cons
     if (!c || c->unevictable) continue;
     b.needed += c->needed;
     b.evicted += minus(c->needed, c->resident);
-    b.deficit += std::min(c->needed, lacking[*card]);
+    const bool all_leaves = c->order == policy::Order::release;
+    b.deficit += all_leaves ? c->needed : std::min(c->needed, lacking[*card]);
     b.chunk = std::max(b.chunk, arbiter.state().gpu.chunk);
     b.starved = b.starved || (c->phase.phase == Phase::overdue && c->phase.reason == Overdue::no_backing);
   }
@@ -144,7 +145,8 @@ bool Broker::needs_memory(const Client& client) const {
     const auto* c = arbiters_[*card]->client(client.who().id);
     if (!c) continue;
     const bool comes = c->resident < c->needed && c->quota && *c->quota > c->resident;
-    if (comes || ((c->wants || c->waiting > 0 || c->interrupted) && !spilling_)) return true;
+    const bool may_come = c->order < policy::Order::pause;
+    if (comes || (may_come && (c->wants || c->waiting > 0 || c->interrupted) && !spilling_)) return true;
   }
   return false;
 }

@@ -8,6 +8,7 @@
 
 #include "broker/broker.h"
 #include "broker/clock.h"
+#include "broker/orders.h"
 #include "broker/policy_outlook.h"
 
 namespace lull {
@@ -19,6 +20,8 @@ using policy::Time;
 json since(Time t, Time now) { return t && t <= now ? json(now - t) : json(nullptr); }
 
 const char* state_of(const policy::Client& c) {
+  if (c.reason == Reason::owner_pause) return "halted";
+  if (c.reason == Reason::owner_release) return c.resident == 0 ? "released" : "releasing";
   if (c.loading) return "loading";
   if (c.gate.state == GateState::unmanaged) return "unmanaged";
   if (c.gate.state == GateState::closed) return c.resident < c.needed ? "evicted" : "paused";
@@ -36,6 +39,10 @@ json json_of_client(const policy::Client& c, const Seat& seat, Time now) {
               {"reason", name_of(c.reason)},
               {"sentence", sentence_of(c.reason)},
               {"reason_ns", since(c.reason_since, now)},
+              {"order", c.order == policy::Order::none ? json(nullptr) : json(name_of(c.order))},
+              {"order_left_ns", c.order != policy::Order::none && c.order_until != policy::never
+                                    ? json(c.order_until - std::min(now, c.order_until))
+                                    : json(nullptr)},
               {"stuck", c.stuck == Reason::none ? json(nullptr) : json(name_of(c.stuck))},
               {"needed", c.needed},
               {"resident", c.resident},

@@ -10,6 +10,7 @@
 #include "broker/identity.h"
 #include "broker/lent.h"
 #include "broker/loop.h"
+#include "broker/orders.h"
 #include "broker/pages.h"
 #include "broker/seat.h"
 #include "protocol/fd.h"
@@ -36,6 +37,7 @@ class Client {
   Lent lent;         // host memory to evict to
   BackingNeed need;  // of it
   Gang gang;
+  OwnersWord order;
   policy::Bytes park_wish = 0;  // as last asked for; who parks unasked is given its arena back
   void send_arenas() {
     if (connected()) lent.send(socket_.get());

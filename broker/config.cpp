@@ -40,6 +40,8 @@ class Reader {
     read_top(file, config);
     if (problem_.text.empty()) check_together(file, config);
     if (!problem_.text.empty()) return problem_;
+    config.file = name_;
+    config.said = std::move(said_);
     return config;
   }
 
@@ -58,7 +60,8 @@ class Reader {
   }
 
   template <class Owner>
-  void read_value(const Key<Owner>& key, const toml::node& node, Owner& owner) {
+  void read_value(const std::string& place, const Key<Owner>& key, const toml::node& node, Owner& owner) {
+    said_.push_back(place + key.name);
     if (!std::holds_alternative<ListField>(key.field(owner))) return read_one(key, node, owner);
     const auto* list = node.as_array();
     if (!list) return fail(node, fmt::format("{} must be a list: [\"...\"]", key.name));
@@ -107,7 +110,7 @@ class Reader {
       else if (key.str() == "service")
         read_services(node, config);
       else if (const auto* entry = find(sections.front().keys, key.str()))
-        read_value(*entry, node, config);
+        read_value("", *entry, node, config);
       else if (const char* home = home_of(key.str()))
         fail(node, fmt::format("\"{}\" belongs in [{}]", key.str(), home));
       else
@@ -127,13 +130,13 @@ class Reader {
     if (!table) return fail(node, fmt::format("{} must be a section: [{}]", section.name, section.name));
     for (const auto& [key, value] : *table) {
       if (const auto* entry = find(section.keys, key.str()))
-        read_value(*entry, value, config);
+        read_value(fmt::format("{}.", section.name), *entry, value, config);
       else
         unknown(value, fmt::format("key in [{}]", section.name), key.str(), names(section.keys));
     }
   }
 
-  void read_card(const toml::table& table, CardConfig& card, const char* where) {
+  void read_card(const toml::table& table, CardConfig& card, const char* where, const std::string& place) {
     const bool identity_allowed = std::string_view(where) == "[[gpu]]";
     for (const auto& [key, value] : table) {
       const auto* entry = find(card_keys(), key.str());
@@ -142,14 +145,14 @@ class Reader {
       else if (is_card_identity(key.str()) && !identity_allowed)
         fail(value, fmt::format("{} belongs to one card: write [[gpu]] instead of [gpu]", key.str()));
       else
-        read_value(*entry, value, card);
+        read_value(place, *entry, value, card);
     }
   }
 
   void read_gpu(const toml::node& node, Config& config) {
     if (const auto* table = node.as_table()) {
       CardConfig all;
-      read_card(*table, all, "[gpu]");
+      read_card(*table, all, "[gpu]", "gpu.");
       config.sizes = all.sizes;
       return;
     }
@@ -159,7 +162,7 @@ class Reader {
       const auto* table = element.as_table();
       if (!table) return fail(element, "gpu must be a section: [gpu] for every card, [[gpu]] for one");
       CardConfig& card = config.cards.emplace_back();
-      read_card(*table, card, "[[gpu]]");
+      read_card(*table, card, "[[gpu]]", fmt::format("gpu[{}].", config.cards.size() - 1));
       if (!table->contains("uuid")) fail(element, "[[gpu]] needs a uuid; `nvidia-smi -L` prints them");
       for (const auto& other : config.cards)
         if (&other != &card && other.uuid == card.uuid) fail(element, "a second [[gpu]] with the same uuid");
@@ -175,7 +178,7 @@ class Reader {
       ServiceConfig service;
       for (const auto& [key, value] : *table) {
         if (const auto* entry = find(service_keys(), key.str()))
-          read_value(*entry, value, service);
+          read_value(fmt::format("service[{}].", config.services.size()), *entry, value, service);
         else
           unknown(value, "key in [[service]]", key.str(), names(service_keys()));
       }
@@ -203,6 +206,7 @@ class Reader {
   }
 
   std::string name_;
+  std::vector<std::string> said_;
   ConfigProblem problem_;
 };
 

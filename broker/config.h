@@ -37,6 +37,8 @@ struct ServiceConfig {
 };
 
 struct Config {
+  std::string file;               // it was read from; "": none, all are defaults
+  std::vector<std::string> said;  // keys that stand there: "policy.linger_min", "gpu.slots", "service[0].ports"
   std::optional<policy::Bytes> host_memory;             // nothing: by the memory of the machine (host_memory.h)
   std::optional<policy::Bytes> host_memory_keep_free;   // likewise
   std::optional<policy::Bytes> host_memory_per_uid;     // nothing: all of host_memory
@@ -47,8 +49,9 @@ struct Config {
   bool reserved_pages = false;  // of host memory: huge pages that are set aside, if there are any
   bool measure = true;          // cards, when they are idle
   std::uint64_t clients_per_uid = 64;
-  std::vector<std::string> gangs;     // tenants whose processes run together
-  std::vector<std::string> on_stuck;  // a program and its arguments
+  policy::Time longest_hold = 3600 * policy::second;  // lull hold
+  std::vector<std::string> gangs;                     // tenants whose processes run together
+  std::vector<std::string> on_stuck;                  // a program and its arguments
   std::string on_stuck_user = "nobody";
   policy::Rules rules;
   CardSizes sizes;  // of cards without an entry of their own

@@ -80,6 +80,8 @@ constexpr Key<Config> top_keys[] = {
 constexpr Key<Config> limit_keys[] = {
     {"clients_per_uid", FIELD(CountField, clients_per_uid), 1, 4096, nullptr,
      "Processes of one user that may be connected at the same time."},
+    {"hold", FIELD(TimeField, longest_hold), second, 7 * day, nullptr,
+     "The longest that `lull hold` may keep a card for a tenant at a time."},
     {"host_memory_per_uid", FIELD(OptionalBytesField, host_memory_per_uid), 0, 64 * tib, "all of `host_memory`",
      "Host memory that evicted GPU memory of one user may take."},
 };

@@ -17,9 +17,9 @@ constexpr std::size_t most_peers = 32;
 constexpr std::size_t longest_request = 16 << 10;
 constexpr std::size_t most_unread = 8 << 20;
 
-json problem(const std::string& text) { return {{"error", text}}; }
-
 }  // namespace
+
+json problem(const std::string& text) { return {{"error", text}}; }
 
 Control::Control(Loop& loop, EventLog& events, Commands commands)
     : loop_(loop), events_(events), commands_(std::move(commands)) {

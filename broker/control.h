@@ -17,6 +17,8 @@
 
 namespace lull {
 
+nlohmann::json problem(const std::string& text);  // an answer: {"error": text}
+
 class Control {
  public:
   using Command = std::function<nlohmann::json(const nlohmann::json& request, unsigned uid)>;

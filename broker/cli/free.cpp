@@ -1,6 +1,5 @@
 // broker/cli/free.cpp: lull free: room on a card for programs that do not know Lull, for a time.
 #include <fmt/format.h>
-#include <time.h>
 
 #include <charconv>
 #include <memory>
@@ -17,7 +16,7 @@ struct FreeOptions {
   bool json = false;
 };
 
-constexpr policy::Time longest_wait = 60 * policy::second, look_every = 100 * policy::ms;
+constexpr policy::Time longest_wait = 60 * policy::second;
 
 // Nothing: the broker decides, or complains.
 json gpu_in(const std::string& name) {
@@ -25,20 +24,6 @@ json gpu_in(const std::string& name) {
   unsigned number = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
   return error == std::errc{} && end == name.data() + name.size() ? json(number) : json(name);
-}
-
-// "14:32:07", local time.
-std::string clock_after(policy::Time wait) {
-  const std::time_t then = ::time(nullptr) + static_cast<std::time_t>(wait / policy::second);
-  tm parts{};
-  char text[16] = "?";
-  if (::localtime_r(&then, &parts)) (void)std::strftime(text, sizeof text, "%H:%M:%S", &parts);
-  return text;
-}
-
-void nap() {
-  const timespec time{0, static_cast<long>(look_every)};
-  (void)::nanosleep(&time, nullptr);
 }
 
 const json& card_of(const json& status, const std::string& uuid) {
@@ -57,18 +42,18 @@ int await_room(const Context& context, const FreeOptions& options, const json& a
   int code = ok;
   const auto uuid = text(answer, "gpu");
   const auto wanted = number(answer, "bytes"), duration = number(answer, "for_ns");
+  const auto end = clock_after(duration);
   std::uint64_t there = 0;
-  for (policy::Time waited = 0; waited < std::min<policy::Time>(longest_wait, duration); waited += look_every, nap()) {
-    const auto status = answer_to(context.runtime_dir, {{"cmd", "status"}}, code);
-    if (status.is_null()) return code;
+  const auto enough = [&](const json& status) {
     const auto& gpu = card_of(status, uuid);
     there = number(gpu, "free");
-    if (there < number(gpu, "kept_free")) continue;
-    return told(options, answer,
-                fmt::format("{} are free on {} until {}", bytes(wanted), uuid, clock_after(duration - waited)));
-  }
+    return there >= number(gpu, "kept_free");
+  };
+  if (await_status(context.runtime_dir, std::min<policy::Time>(longest_wait, duration), enough, code))
+    return told(options, answer, fmt::format("{} are free on {} until {}", bytes(wanted), uuid, end));
+  if (code != ok) return code;
   return complain(failure, fmt::format("not yet: {} of {} are free; lulld goes on making room until {} (`lull status`)",
-                                       bytes(there), bytes(wanted), clock_after(duration)));
+                                       bytes(there), bytes(wanted), end));
 }
 
 int free(const Context& context, const FreeOptions& options) {

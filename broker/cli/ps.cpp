@@ -11,8 +11,12 @@ namespace {
 
 void print_row(const json& gpu, const json& p, const char* name, const std::string& klass, const std::string& state,
                const std::string& held) {
-  fmt::print("{:>3} {:>8} {:<12} {:<11} {:>9}  {}\n", number(gpu, "gpu"), number(p, "pid"), klass, state, held,
-             text(p, name));
+  const auto order = text(p, "order");
+  const auto remains = number(p, "order_left_ns");
+  fmt::print(
+      "{:>3} {:>8} {:<12} {:<11} {:>9}  {}{}\n", number(gpu, "gpu"), number(p, "pid"), klass, state, held,
+      text(p, name),
+      order == "-" ? "" : fmt::format(" ({}{})", order, remains ? fmt::format(", for another {}", time(remains)) : ""));
 }
 
 void print_gpu(const json& gpu) {

@@ -1,6 +1,9 @@
 #include "broker/cli/show.h"
 
 #include <fmt/format.h>
+#include <time.h>
+
+#include <ctime>
 
 #include "broker/units.h"
 
@@ -37,6 +40,11 @@ std::string time(std::uint64_t ns) {
                         : fmt::format("{}h{:02}min", seconds / 3600, seconds / 60 % 60);
 }
 
+std::string why_of(const json& client) {
+  const auto left = number(client, "order_left_ns");
+  return text(client, "sentence") + (left ? fmt::format(", for another {}", time(left)) : "");
+}
+
 std::string one_line(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
 bool ask(const std::string& runtime_dir, const json& request, std::string& line, int& code) {
@@ -66,6 +74,27 @@ json answer_to(const std::string& runtime_dir, const json& request, int& code) {
                                                  text(request, "cmd"))
                                    : error);
   return nullptr;
+}
+
+bool await_status(const std::string& runtime_dir, std::uint64_t longest_ns,
+                  const std::function<bool(const json& status)>& enough, int& code) {
+  constexpr policy::Time look_every = 100 * policy::ms;
+  for (policy::Time waited = 0; waited < longest_ns; waited += look_every) {
+    const auto status = answer_to(runtime_dir, {{"cmd", "status"}}, code);
+    if (status.is_null()) return false;
+    if (enough(status)) return true;
+    const timespec pause{0, static_cast<long>(look_every)};
+    (void)::nanosleep(&pause, nullptr);
+  }
+  return false;
+}
+
+std::string clock_after(std::uint64_t ns) {
+  const std::time_t then = ::time(nullptr) + static_cast<std::time_t>(ns / policy::second);
+  tm parts{};
+  char text[16] = "?";
+  if (::localtime_r(&then, &parts)) (void)std::strftime(text, sizeof text, "%H:%M:%S", &parts);
+  return text;
 }
 
 }  // namespace lull::cli

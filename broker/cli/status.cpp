@@ -31,7 +31,7 @@ void print_clients(const json& clients) {
     fmt::print("  {:<20.20} {:>8} {:<11} {:<10} {:>9} {:>9} {:>9} {:>7} {:>9}  {}\n", text(c, "tenant"),
                number(c, "pid"), text(c, "class"), text(c, "state"), bytes(number(c, "resident")),
                bytes(number(c, "needed")), bytes(number(c, "evicted")), number(c, "waiting"),
-               time(number(c, "paused_ns")), text(c, "sentence"));
+               time(number(c, "paused_ns")), why_of(c));
 }
 
 std::string rate(std::uint64_t n) { return fmt::format("{:.1f}GB/s", static_cast<double>(n) / 1e9); }

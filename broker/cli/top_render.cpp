@@ -282,11 +282,17 @@ void foot(Page& page) {
 
 }  // namespace
 
+static bool is_paused(const std::string& state) {
+  for (const char* paused : {"paused", "evicted", "halted", "releasing", "released"})
+    if (state == paused) return true;
+  return false;
+}
+
 std::string short_line(const TopView& view) {
   std::string all;
   for (const auto& gpu : view.gpus) {
     std::size_t paused = 0;
-    for (const auto& t : gpu.tenants) paused += t.state == "paused" || t.state == "evicted" ? 1 : 0;
+    for (const auto& t : gpu.tenants) paused += is_paused(t.state) ? 1 : 0;
     if (!all.empty()) all += "  ";
     if (view.gpus.size() > 1) all += fmt::format("gpu{} ", gpu.number);
     all += fmt::format("{} {}/{}", gpu.lease ? gpu.lease->name : "idle",

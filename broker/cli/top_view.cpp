@@ -37,7 +37,7 @@ void add(TopTenant& t, const json& c, const json& lease) {
   // Of several processes the state of the one that is worst off tells more than that of another.
   if (t.state.empty() || t.state == "running") {
     t.state = printable(text(c, "state"));
-    t.why = printable(text(c, "sentence"));
+    t.why = printable(why_of(c));
   }
 }
 

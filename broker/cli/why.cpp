@@ -41,6 +41,14 @@ void say_wait(const json& c, const json& lease) {
                text(lease, "sentence"));
 }
 
+void say_order(const json& c) {
+  const auto order = text(c, "order"), who = text(c, "tenant");
+  if (order == "-") return;
+  const auto left = number(c, "order_left_ns");
+  fmt::print("  owner     has said {}{}\n", order, left ? fmt::format(", for another {}", time(left)) : "");
+  fmt::print("  undo      lull {} {}\n", order == "hold" ? "hold --end" : "resume", who);
+}
+
 void say_trouble(const json& c) {
   if (const auto& by = part(c, "blocked_by"); !by.empty())
     fmt::print("  blocked   by {} (pid {}), which is not under Lull and holds {}\n", text(by, "command"),
@@ -52,6 +60,7 @@ void say_trouble(const json& c) {
 void say_client(const json& found) {
   const auto& c = part(found, "client");
   fmt::print("{} is {} since {}: {}\n", who(c), text(c, "state"), time(number(c, "gate_ns")), text(c, "sentence"));
+  say_order(c);
   say_trouble(c);
   say_memory(c);
   say_wait(c, part(found, "lease"));

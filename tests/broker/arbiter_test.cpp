@@ -200,6 +200,20 @@ TEST_CASE("before it stops the broker opens only what is whole") {
   CHECK(parse_gate(rig.trainer.asked().gate.load())->state == GateState::closed);
 }
 
+TEST_CASE("an owner's word is obeyed, and its end is told once") {
+  rig::Rig rig;
+  rig.settle_in();
+  rig.arbiter.set_order(1, policy::Order::release, rig.now + 200 * ms);
+  rig.arbiter.step(rig.now);
+  CHECK(rig.until([&] { return rig.trainer.said().resident == 0; }));
+  CHECK(rig.arbiter.client(1)->reason == Reason::owner_release);
+  CHECK(rig.heard.orders_over.empty());
+  const auto before = rig.trainer.said().submissions.load();
+  CHECK(rig.until([&] { return rig.trainer.said().submissions > before; }));
+  CHECK(rig.heard.orders_over == std::vector{policy::Order::release});
+  CHECK(rig.arbiter.client(1)->order == policy::Order::none);
+}
+
 TEST_CASE("a switch becomes one line of JSON with its phases") {
   Switch s;
   s.id = 7;

@@ -2,10 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 
+#include "broker/config_show.h"
 #include "broker/units.h"
 
 using namespace lull;
@@ -55,6 +57,26 @@ TEST_CASE("an empty file is the defaults") {
   CHECK(config.rules.linger_min == policy::Rules{}.linger_min);
   CHECK_FALSE(config.host_memory);
   CHECK(config.cards.empty());
+}
+
+TEST_CASE("each value is told with where it comes from, so that it can be read again") {
+  const auto config =
+      good("[policy]\nkeep_alive = \"7s\"\n[[service]]\ntenant = \"faces\"\nports = [\"80\", \"81\"]\n");
+  const auto rows = config_rows(config);
+  const auto row = [&](std::string_view key) {
+    const auto at = std::find_if(rows.begin(), rows.end(), [&](const ConfigRow& r) { return r.key == key; });
+    REQUIRE(at != rows.end());
+    return *at;
+  };
+  CHECK(std::get<std::string>(row("policy.keep_alive").value) == "7s");
+  CHECK(row("policy.keep_alive").from_file);
+  CHECK(std::get<std::string>(row("policy.linger_min").value) == "1s");
+  CHECK_FALSE(row("policy.linger_min").from_file);
+  CHECK(std::get<std::vector<std::string>>(row("service[0].ports").value).size() == 2);
+  CHECK(row("host_memory").value.index() == 0);
+  CHECK(row("host_memory").otherwise != "");
+  CHECK(row("gpu.slots").otherwise == "");
+  CHECK(std::none_of(rows.begin(), rows.end(), [](const ConfigRow& r) { return r.key == "gpu.uuid"; }));
 }
 
 TEST_CASE("every section takes effect") {

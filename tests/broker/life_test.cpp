@@ -117,13 +117,23 @@ TEST_CASE("the control socket answers nonsense with a sentence and goes on") {
   CHECK(has(lulld.ask("{")["error"], "JSON object"));
   CHECK(has(lulld.ask("[1]")["error"], "JSON object"));
   CHECK(has(lulld.ask("{\"cmd\":7}")["error"], "cmd is missing"));
-  CHECK(has(lulld.ask("{\"cmd\":\"dance\"}")["error"], "known are: events, chart, free, status, wake"));
+  CHECK(has(lulld.ask("{\"cmd\":\"dance\"}")["error"],
+            "known are: events, chart, config, free, hold, pause, release, resume, status, unhold, wake"));
   CHECK(has(lulld.ask(std::string(100'000, 'x'))["error"], "too long"));
   CHECK(lulld.status()["schema"] == 1);
 }
 
 TEST_CASE("room for others is asked for within bounds") {
   Lulld lulld;
+  CHECK(has(lulld.ask("{\"cmd\":\"pause\"}")["error"], "whom is missing"));
+  CHECK(has(lulld.ask("{\"cmd\":\"resume\",\"whom\":7}")["error"], "whom is missing"));
+  for (const char* lasts : {"0", "-1", "1.5", "\"1s\"", "18446744073709551615"})
+    for (const char* cmd : {"pause", "release", "hold"})
+      CHECK(has(lulld.ask(std::string("{\"cmd\":\"") + cmd + "\",\"whom\":\"x\",\"for_ns\":" + lasts + "}")["error"],
+                "for how long?"));
+  CHECK(has(lulld.ask("{\"cmd\":\"hold\",\"whom\":\"x\",\"for_ns\":3600000000001}")["error"], "limits.hold"));
+  CHECK(has(lulld.ask("{\"cmd\":\"hold\",\"whom\":\"x\"}")["error"], "needs for_ns"));
+  CHECK(lulld.ask("{\"cmd\":\"release\",\"whom\":\"x\"}")["pids"].empty());
   const auto free = [&](const std::string& rest) { return lulld.ask("{\"cmd\":\"free\"" + rest + "}"); };
   CHECK(has(free("")["error"], "free needs bytes"));
   CHECK(has(free(",\"bytes\":-1,\"for_ns\":1")["error"], "free needs bytes"));

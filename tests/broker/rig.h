@@ -26,6 +26,8 @@ struct Heard final : Audience {
   void on_overdue(const Card&, const Who&, Overdue o) override { overdue.push_back(o); }
   unsigned wishes_over = 0;
   void on_wish_over(const Card&, const Wish&) override { ++wishes_over; }
+  std::vector<policy::Order> orders_over;
+  void on_order_over(const Card&, const Who&, policy::Order o) override { orders_over.push_back(o); }
 };
 
 // A shim that does at once what its page asks for.

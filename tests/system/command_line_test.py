@@ -46,7 +46,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
     def test_without_a_broker_each_says_so_and_what_to_do(self):
         for line in (["status"], ["status", "--json"], ["top", "--once"], ["events"], ["why", "x"], ["wake", "x"], ["ps"],
-                     ["free", "1GiB"],
+                     ["free", "1GiB"], ["pause", "x"], ["release", "x"], ["resume", "x"], ["hold", "x"], ["config"],
                      ["run", "--class", "training", "true"]):
             run = self.stage.run_lull(*line)
             self.assertEqual(run.returncode, 3, line)
@@ -56,11 +56,13 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     def test_wrong_use_and_unknown_names(self):
         self.start_broker()
         for line in (["nonsense"], ["status", "--nonsense"], ["why"], ["wake", "x", "--for", "long"], ["free", "much"],
+                     ["hold", "x", "--for", "long"], ["config", "dance"], ["config", "check"],
                      ["free", "1GiB", "--for", "long"], ["run", "true"],
                      ["completion", "tcsh"], ["run", "--class", "nonsense", "true"], ["top"],
                      ["top", "--once", "--every", "1ms"]):
             self.assertEqual(self.stage.run_lull(*line).returncode, 2, line)
-        for line in (["why", "nobody"], ["why", "1", "--json"], ["wake", "nobody"]):
+        for line in (["why", "nobody"], ["why", "1", "--json"], ["wake", "nobody"],
+                     ["pause", "nobody"], ["resume", "nobody"], ["hold", "nobody", "--end"]):
             run = self.stage.run_lull(*line)
             self.assertEqual((run.returncode, run.stdout), (4, ""), line)
             self.assertIn("lull status", run.stderr)

@@ -4,6 +4,7 @@ import os
 import re
 
 from case import SystemTest, main
+from stage import wait_until
 
 DOCUMENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/json.md")
 CLASSES = {"training", "interactive", "inference"}
@@ -62,7 +63,8 @@ class Shapes:
         kinds = self.shapes["switch"] | {"gpu": "text", "client": "who", "why": "text", "speed": "any", "bytes": "count",
                                          "level": "text", "available": "count", "pid": "count", "comm": "text",
                                          "tenant": "text", "shim": "flag", "blocked_by": "text or null",
-                                         "for_ns": "count", "uid": "count"}
+                                         "for_ns": "count", "uid": "count", "order": "text",
+                                         "lasts_ns": "count or null"}
         if event["event"] not in self.events:
             return [f"event {event['event']} is not documented"]
         keys = {"event": "text", "seq": "count", "t_ns": "count"}
@@ -77,6 +79,9 @@ class Json(SystemTest):
 
     def printed(self, *command):
         return json.loads(self.stage.run_lull(*command, "--json").stdout)
+
+    def events(self):
+        return [json.loads(line) for line in self.stage.run_lull("events", "--json").stdout.splitlines()]
 
     def check(self, value, shape):
         self.assertEqual(self.shapes.problems(value, shape, shape), [])
@@ -103,12 +108,33 @@ class Json(SystemTest):
         self.check(self.printed("wake", "faces", "--for", "100ms"), "lull wake --json")
         self.check(self.printed("free", "1MiB", "--for", "1min"), "lull free --json")
         self.assertEqual(self.shapes.problems(self.printed("status")["gpus"][0]["wish"], "wish", "wish"), [])
+        self.assertEqual(self.stage.run_lull("free", "1MiB", "--for", "1ms").returncode, 0)
+        for order in (["pause", "--for", "1h"], ["release"], ["resume"], ["hold", "--for", "1h"], ["hold", "--end"],
+                      ["hold", "--for", "1ms"]):
+            self.check(self.printed(order[0], "nightly", *order[1:]), "lull pause --json")
         self.check(self.printed("ps"), "lull ps --json")
+        self.check_config()
         self.check(self.printed("doctor"), "lull doctor --json")
-        lines = self.stage.run_lull("events", "--json").stdout.splitlines()
-        self.assertIn("switch", {json.loads(line)["event"] for line in lines})
-        for line in lines:
-            self.assertEqual(self.shapes.event_problems(json.loads(line)), [])
+        wanted = {"connect", "switch", "free", "free_over", "order", "order_over"}
+        wait_until(lambda: wanted <= {event["event"] for event in self.events()}, 10, f"events {wanted}")
+        for event in self.events():
+            self.assertEqual(self.shapes.event_problems(event), [])
+
+    def check_config(self):
+        """What lulld says is what its file says: each key's value, and which of them stand there."""
+        running = self.printed("config")
+        self.check(running, "lull config --json")
+        self.assertEqual(running, self.printed("config", "--file", running["file"]))
+        rows = {row["name"]: (row["value"], row["from"]) for row in running["values"]}
+        self.assertEqual({source for _, source in rows.values()}, {"file", "default"})
+        self.assertEqual(rows["policy.max_slice"], ("5s", "default"))
+        self.assertEqual(self.stage.run_lull("config", "check", running["file"]).returncode, 0)
+        wrong = self.stage.path("wrong.toml")
+        with open(wrong, "w", encoding="ascii") as file:
+            file.write("[policy]\nlinger_mim = 3\n")
+        said = self.stage.run_lull("config", "check", wrong)
+        self.assertEqual(said.returncode, 1)
+        self.assertIn(f"{wrong}:2: unknown key", said.stderr)
 
     def test_the_comparison_finds_what_is_wrong(self):
         """A negative control."""
