@@ -51,6 +51,7 @@ struct Progress {
   std::uint64_t phase = 0;                                   // last published
   Overdue failure = Overdue::none;                           // of the last move; told also while it is tried again
   std::uint64_t idle_left = 0;                               // what stayed of idle native memory at the last trim
+  bool quota_full = false;                                   // the last restore has found no room for another chunk
   unsigned random = 1;
 };
 Progress progress[max_gpus];
@@ -148,9 +149,11 @@ void evict_whole(unsigned slot, std::uint64_t word) {
 
 void restore(unsigned slot, std::uint64_t word) {
   Progress& p = progress[slot];
-  const bool managed = process::quota(slot).has_value();
+  const auto quota = process::quota(slot);
+  const bool managed = quota.has_value();
   if (!managed && (!residency::all_at_hand(slot) || link::settling() || !room_for_all(slot))) return rest(p);
-  say(slot, word, Phase::moving, p.failure);
+  const std::uint64_t before = ledger::sizes(slot).resident;
+  if (!p.quota_full) say(slot, word, Phase::moving, p.failure);
   const Overdue failure = residency::restore(slot);
   if (failure != Overdue::none) {
     failed(slot, word, failure);
@@ -161,7 +164,11 @@ void restore(unsigned slot, std::uint64_t word) {
   // What was lost may be on its way from the disk again.
   if (p.failure != Overdue::none && residency::all_at_hand(slot)) p.failure = Overdue::none;
   room::restored(slot);
-  if (!residency::anything_absent(slot)) say(slot, word, gate::closed(word) ? Phase::ready : Phase::running);
+  if (!residency::anything_absent(slot)) return say(slot, word, gate::closed(word) ? Phase::ready : Phase::running);
+  // The quota ends it, or less than a chunk of it is left: behind a closed gate that is rest, until the quota changes.
+  const std::uint64_t resident = ledger::sizes(slot).resident;
+  p.quota_full = resident == before || (quota && resident >= *quota);
+  if (p.quota_full && gate::closed(word)) say(slot, word, Phase::drained);
 }
 
 // The quota is all that the process may keep beside what it uses natively: so idle memory of pools and graphs goes too,
@@ -186,7 +193,8 @@ void follow(unsigned slot) {
   // Another broker numbers its gates anew: its first word may be the very one that has been answered to another.
   if (const std::uint32_t session = process::session(); p.session != session)
     p.session = session, p.drained_word = p.drain_again_ns = p.phase = 0;
-  if (p.gate_word != word || p.quota_word != quota_word || p.backing != backing::total_bytes()) p.retry_ns = 0;
+  if (p.gate_word != word || p.quota_word != quota_word || p.backing != backing::total_bytes())
+    p.retry_ns = 0, p.quota_full = false;
   if (p.gate_word != word) p.drain_again_ns = 0;
   p.gate_word = word, p.quota_word = quota_word, p.backing = backing::total_bytes();
   if (!closed) p.drained_word = 0, p.idle_left = 0;

@@ -45,6 +45,21 @@ TEST_CASE("only the deficit moves, to less than a chunk") {
   CHECK(large.intact());
 }
 
+TEST_CASE("a restore that its quota ends is over: what has come back rests until there is more") {
+  Buffer large(64 * mib);
+  large.fill();
+  REQUIRE(broker->evict_to(0));
+  for (const std::uint64_t more : {40 * mib, 20 * mib}) {
+    broker->quota(more);
+    CHECK(comes_true([] { return broker->up().resident.load() > 0; }));
+    CHECK(broker->reaches(Phase::drained));
+    CHECK(broker->up().resident.load() <= more);
+    REQUIRE(broker->evict_to(0));
+  }
+  REQUIRE(broker->restore());
+  CHECK(large.intact());
+}
+
 TEST_CASE("a submission waits at the closed gate, says so, and goes through when it opens") {
   Buffer buffer(4 * mib);
   broker->gate(GateState::closed);
