@@ -1,4 +1,4 @@
-"""A trainer in a real container (runc), put under Lull by nothing but the mounts of the device specification."""
+"""A trainer in a real container (runc, podman), put under Lull by nothing but the mounts of the device specification."""
 import json
 import os
 import secrets
@@ -54,22 +54,12 @@ def runc_works():
         return subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False).returncode == 0
 
 
-@unittest.skipUnless(runc_works(), "needs root and runc")
-class Container(SystemTest):
+class Engine(SystemTest):
     def setUp(self):
         super().setUp()
         # The pool that all programs share must be open to the container's user.
         with open(self.stage.pool, "wb"):
             os.chmod(self.stage.pool, 0o666)
-        self.id = secrets.token_hex(32)
-        self.state = self.stage.path("runc")
-        self.addCleanup(self.remove)
-
-    def runc(self, *arguments, **more):
-        return subprocess.run(["runc", "--root", self.state, *arguments], capture_output=True, text=True, timeout=30, check=False, **more)
-
-    def remove(self):
-        self.runc("delete", "--force", self.id)
 
     def spec(self):
         """What an engine reads; only where the library lies is the build's instead of the installation's."""
@@ -81,6 +71,25 @@ class Container(SystemTest):
         for mount in spec["containerEdits"]["mounts"]:
             mount["hostPath"] = library if mount["containerPath"] == "/usr/lib/lull" else os.path.abspath(PRELOAD)
         return spec
+
+    def environment(self, **more):
+        env = self.card.environment(self.stage.pool, "/sim")
+        return env | more
+
+
+@unittest.skipUnless(runc_works(), "needs root and runc")
+class Container(Engine):
+    def setUp(self):
+        super().setUp()
+        self.id = secrets.token_hex(32)
+        self.state = self.stage.path("runc")
+        self.addCleanup(self.remove)
+
+    def runc(self, *arguments, **more):
+        return subprocess.run(["runc", "--root", self.state, *arguments], capture_output=True, text=True, timeout=30, check=False, **more)
+
+    def remove(self):
+        self.runc("delete", "--force", self.id)
 
     def bundle(self, klass, command, environment):
         path = self.stage.path("bundle")
@@ -101,10 +110,6 @@ class Container(SystemTest):
         with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as file:
             json.dump(config, file)
         return path
-
-    def environment(self, **more):
-        env = self.card.environment(self.stage.pool, "/sim")
-        return env | more
 
     def run_container(self, klass="training", **environment):
         path = self.bundle(klass, ["/workloads/trainer", *TRAINER], self.environment(**environment))
@@ -140,6 +145,76 @@ class Container(SystemTest):
         self.start_broker()
         wait_until(lambda: len(self.client_of_container()) == 2, 20, "both are back")
         self.wait_for_steps(container, 2)
+
+
+# Limits: podman's own are higher than a process without CAP_SYS_RESOURCE may set. crun runs under pure cgroup2 alone.
+PODMAN_RUN = ["--rm", "--network", "none", "--pid", "host", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", "--user", str(NOBODY)]
+PODMAN_DIRECTORY = "/run/cdi"  # podman 4 reads specifications there and in /etc/cdi only
+
+
+def podman(directory, *arguments):
+    return ["podman", "--root", f"{directory}/store", "--runroot", f"{directory}/runroot", "--tmpdir", f"{directory}/tmp", "--storage-driver", "vfs",
+            "--cgroup-manager", "cgroupfs", "--runtime", "runc", *arguments]
+
+
+def podman_works():
+    """Whether this machine lets podman make a container at all."""
+    if not shutil.which("podman") or not runc_works():
+        return False
+    with tempfile.TemporaryDirectory(prefix="lull-podman-") as directory:
+        make_root(os.path.join(directory, "rootfs"))
+        argv = podman(directory, "run", *PODMAN_RUN, *system_volumes(), "--rootfs", f"{directory}/rootfs", "/bin/true")
+        return subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False).returncode == 0
+
+
+def system_volumes():
+    return [word for d in SYSTEM for word in ("-v", f"/{d}:/{d}:ro")]
+
+
+@unittest.skipUnless(podman_works(), "needs root, podman and runc")
+class Podman(Engine):
+    """An engine that reads the specification itself."""
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.remove)
+        # A vendor of this test's own: the installed specification, or another test's, may be there, too.
+        self.kind = f"lull-test-{secrets.token_hex(4)}.dev/gpu"
+        made = not os.path.isdir(PODMAN_DIRECTORY)
+        os.makedirs(PODMAN_DIRECTORY, exist_ok=True)
+        path = os.path.join(PODMAN_DIRECTORY, self.kind.split("/")[0] + ".json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(self.spec() | {"kind": self.kind}, file)
+        if made:
+            self.addCleanup(lambda: os.listdir(PODMAN_DIRECTORY) or os.rmdir(PODMAN_DIRECTORY))
+        self.addCleanup(os.unlink, path)
+
+    def remove(self):
+        subprocess.run(podman(self.stage.directory, "rm", "--all", "--force", "--time", "0"), capture_output=True, timeout=60, check=False)
+
+    def start_container(self, device):
+        root = self.stage.path("rootfs")
+        if not os.path.isdir(root):
+            make_root(root, "sim", "workloads")
+        volumes = {"/dev/shm": "/dev/shm:rw", self.stage.build.driver_directory: "/sim:ro",
+                   os.path.dirname(self.stage.build.workload("trainer")): "/workloads:ro"}
+        told = [word for host, there in volumes.items() for word in ("-v", f"{host}:{there}")]
+        told += [word for name, value in self.environment().items() for word in ("-e", f"{name}={value}")]
+        return self.stage.spawn("podman", podman(self.stage.directory, "run", *PODMAN_RUN, "--device", device, *system_volumes(), *told,
+                                                 "--rootfs", root, "/workloads/trainer", *TRAINER))
+
+    def test_a_device_of_the_specification_puts_the_container_under_lull(self):
+        self.start_broker()
+        container = self.start_container(f"{self.kind}=training")
+        clients = wait_until(self.broker.clients, 30, lambda: f"the container's program is a client; it printed:\n{container.output()}")
+        self.assertEqual([(c["class"], c["uid"]) for c in clients], [("training", NOBODY)])
+        self.assertRegex(clients[0]["tenant"], r"^podman:[0-9a-f]{12}$")
+        self.wait_for_steps(container, 2)
+
+    def test_a_device_that_the_specification_lacks_is_refused(self):
+        container = self.start_container(f"{self.kind}=nothing")
+        self.assertNotEqual(container.wait(30), 0)
+        self.assertIn("unresolvable CDI devices", container.output())
 
 
 if __name__ == "__main__":
