@@ -53,6 +53,13 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
             self.assertEqual(run.stdout, "")
             self.assertRegex(run.stderr, r"^lull: cannot reach lulld at .*systemctl start lulld.*\n$")
 
+    def test_a_demo_that_is_not_installed_says_what_to_do(self):
+        run = self.stage.run_lull("demo")
+        if run.returncode == 0:
+            self.skipTest("it is installed here")
+        self.assertEqual((run.returncode, run.stdout), (1, ""))
+        self.assertRegex(run.stderr, r"^lull: the demonstration is not installed: there is no /.*-Ddemo=true.*scripts/demo")
+
     def test_wrong_use_and_unknown_names(self):
         self.start_broker()
         for line in (["nonsense"], ["status", "--nonsense"], ["why"], ["wake", "x", "--for", "long"], ["free", "much"],
