@@ -79,7 +79,7 @@ void use_own_memory() {
   if (!at && cuMemAddressReserve(&at, granule, 0, 0, 0) != CUDA_SUCCESS) return;
   CUmemAllocationProp properties{};
   properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
-  properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, {0}};
+  properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0};
   (void)cuMemUnmap(at, granule);
   if (handle) (void)cuMemRelease(handle);
   if (cuMemCreate(&handle, granule, &properties, 0) != CUDA_SUCCESS) return;
