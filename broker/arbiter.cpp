@@ -81,6 +81,7 @@ Status Arbiter::attach(const Arrival& a, Time now) {
   const auto at = static_cast<std::ptrdiff_t>(place_of(c.id));
   state_.clients.insert(state_.clients.begin() + at, c);
   seats_.insert(seats_.begin() + at, std::move(seat));
+  share_grace(a.who.uid, now);
   return Done{};
 }
 
@@ -104,6 +105,21 @@ void Arbiter::release(ClientId id, Time now) {
 void Arbiter::set_speed(CardSpeed speed) {
   speed_ = std::move(speed);
   for (auto& seat : seats_) seat.send_piece(piece_of(*speed_));
+}
+
+void Arbiter::share_grace(unsigned uid, Time now) {
+  std::vector<GraceDebts::Account> accounts;
+  for (std::size_t i = 0; i < seats_.size(); ++i)
+    if (seats_[i].who().uid == uid) accounts.push_back({seats_[i].who().id, state_.clients[i].exit_grace_spent});
+  grace_.share(uid, accounts, state_.rules.exit_grace, now);
+  for (const auto& account : accounts) state_.clients[index(account.client)].exit_grace_spent = account.spent;
+}
+
+Bytes Arbiter::reserved_by(unsigned uid) const {
+  Bytes sum = 0;
+  for (std::size_t i = 0; i < seats_.size(); ++i)
+    if (seats_[i].who().uid == uid) sum += std::max(state_.clients[i].native, state_.gpu.native_reserve);
+  return sum;
 }
 
 void Arbiter::buried(int pid) {
@@ -173,6 +189,7 @@ void Arbiter::apply(const policy::Decision& decision, Time now) {
   const auto before = state_.clients[i];
   policy::remember(state_.clients[i], decision, now);
   seats_[i].send(before, state_.clients[i], decision, now);
+  if (state_.clients[i].exit_grace_spent > before.exit_grace_spent) share_grace(seats_[i].who().uid, now);
   follow(decision, i, now);
 }
 

@@ -83,6 +83,7 @@ class Arbiter {
   void set_admit(policy::ClientId, std::optional<policy::Bytes>);
   void set_speed(CardSpeed);
   const std::optional<CardSpeed>& speed() const { return speed_; }
+  policy::Bytes reserved_by(unsigned uid) const;  // native memory that its clients are charged with, at least
   void set_rules(const policy::Rules& rules) { state_.rules = rules, changed_ = true; }
   bool changed() const { return changed_; }
   // What the clients hold by their own words, while none of them is moving.
@@ -130,6 +131,7 @@ class Arbiter {
   void note_strangers(const CardUse&);
   void note_thrashing(policy::Time now);
   void end_orders(policy::Time now);
+  void share_grace(unsigned uid, policy::Time now);
 
   Card card_;
   Audience& audience_;

@@ -1,6 +1,7 @@
 #include "broker/backing.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "broker/units.h"
 
@@ -32,7 +33,8 @@ Bytes wanted_by(const Backed& b, const BackingNeed& need) { return b.needed == 0
 class Round {
  public:
   Round(std::span<const Claim> claims, const ArenaLimits& limits) : claims_(claims), limits_(limits) {
-    for (const auto& c : claims) held_ += in_memory(c.client);
+    for (const auto& c : claims) taken_by(c.client.uid) += in_memory(c.client);
+    for (const auto& user : users_) held_ += std::min(user.taken, limits.per_uid);  // more was never given
   }
   Bytes held() const { return held_; }
   // A piece for the first whom `target` gives more than it has; a smaller one, where there is no room for all of it.
@@ -41,7 +43,8 @@ class Round {
     for (const auto& c : claims_) {
       const Bytes wanted = std::min(target(c), c.limit);
       if (c.client.needed == 0 || c.client.backing >= wanted) continue;
-      const Bytes room = std::min(left(budget, held_), left(limits_.per_uid, of_user(c.client.uid)));
+      const auto user = std::find_if(users_.begin(), users_.end(), [&](auto& u) { return u.uid == c.client.uid; });
+      const Bytes room = std::min(left(budget, held_), left(limits_.per_uid, user->taken));
       const Bytes bytes = std::min(piece(c.client, wanted), room / unit(c.client) * unit(c.client));
       if (bytes >= least_piece(c.client)) return Growth{c.client.id, bytes};
     }
@@ -50,14 +53,19 @@ class Round {
 
  private:
   static Bytes left(Bytes of, Bytes taken) { return of - std::min(of, taken); }
-  Bytes of_user(unsigned uid) const {
-    Bytes sum = 0;
-    for (const auto& c : claims_)
-      if (c.client.uid == uid) sum += in_memory(c.client);
-    return sum;
+  Bytes& taken_by(unsigned uid) {
+    for (auto& user : users_)
+      if (user.uid == uid) return user.taken;
+    return users_.emplace_back(uid).taken;
   }
   std::span<const Claim> claims_;
   const ArenaLimits& limits_;
+  struct User {
+    explicit User(unsigned number) : uid(number) {}
+    unsigned uid;
+    Bytes taken = 0;
+  };
+  std::vector<User> users_;
   Bytes held_ = 0;
 };
 

@@ -146,6 +146,7 @@ lull::Status Broker::on_attach(Client& client, const Attach& attach) {
     return Done{};
   }
   const auto card = static_cast<std::size_t>(at - arbiters_.begin());
+  if (waits_for_reserve(client, attach, **at)) return Done{};
   needs_card(card);
   if (!client.attach(attach.slot, card)) return Error{"attached twice to one GPU or slot"};
   const bool service = client.who().klass != Class::training;
@@ -173,6 +174,32 @@ lull::Status Broker::on_attach(Client& client, const Attach& attach) {
   set_admissions();
   settle(client, now);
   return Done{};
+}
+
+// Whoever has many contexts, or says so, keeps nobody else off the card.
+bool Broker::waits_for_reserve(Client& client, const Attach& attach, const Arbiter& arbiter) {
+  const auto uid = client.who().uid;
+  const auto most = config_.reserve_per_uid.value_or(arbiter.card().memory / 2);
+  const auto taken = arbiter.reserved_by(uid);
+  if (taken == 0 || taken + arbiter.state().gpu.native_reserve <= most) return false;
+  if (client.waiting_attaches.size() < max_gpus) client.waiting_attaches.push_back(attach);
+  if (!std::exchange(client.told_of_reserve, true))
+    log::warning(
+        "unmanaged client={} pid={} uid={} why=\"{} are kept for other programs of this user "
+        "(limits.reserve_per_uid)\"",
+        client.who().id, client.who().pid, uid, show_bytes(taken));
+  return true;
+}
+
+void Broker::attach_waiting() {
+  std::vector<std::pair<policy::ClientId, const char*>> liars;
+  reception_.for_each([&](Client& client) {
+    for (const auto& attach : std::exchange(client.waiting_attaches, {}))
+      if (const auto status = on_attach(client, attach); !status)
+        liars.emplace_back(client.who().id, status.error().what);
+  });
+  for (const auto& [id, word] : liars)
+    if (auto* client = reception_.find(id)) reception_.drop(*client, word);
 }
 
 lull::Status Broker::on_doorbell(Client& client) {
@@ -257,6 +284,7 @@ void Broker::tick() {
     schedule(now);
   }
   if (second) {
+    attach_waiting();
     ask_gauge();
     requests_.look_again(now);
     look_at_holders();

@@ -66,6 +66,8 @@ class Broker final : private Host, private Audience {
   void coordinate_gangs(policy::Time now);
   std::string blocker(const Card&, Reason) const;
   void tell_hook(const Card&, const Who&, Reason state, const std::string& blocked_by);
+  bool waits_for_reserve(Client&, const Attach&, const Arbiter&);
+  void attach_waiting();
   void on_refused(const Card&, const Seat&);
   void settle(const Client&, policy::Time now);  // the cards this client is on
   void settle_all(policy::Time now);

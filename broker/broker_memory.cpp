@@ -1,5 +1,6 @@
 // broker/broker_memory.cpp: the host's side of memory: budget, admission, arenas, and what the gauge says.
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "broker/broker.h"
@@ -43,31 +44,38 @@ Bytes at_most_evicted(const policy::State& state) {
 
 }  // namespace
 
+// What a user claims to have brought along, and cannot have been given, is not believed.
 Bytes Broker::backing_held() const {
-  Bytes held = 0;
-  reception_.for_each_process([&](const Client& client) { held += client.backing() - client.lent.away_bytes(); });
-  return held;
+  std::map<unsigned, Bytes> held;
+  reception_.for_each_process(
+      [&](const Client& client) { held[client.who().uid] += client.backing() - client.lent.away_bytes(); });
+  const Bytes share = user_share(config_, host_);
+  Bytes sum = 0;
+  for (const auto& [uid, bytes] : held) sum += std::min(bytes, share);
+  return sum;
 }
 
 Bytes Broker::budget() const { return host_budget(config_, host_, backing_held()); }
 
 void Broker::set_admissions() {
-  const Bytes all = budget() + spills_.room();
+  const Bytes all = budget() + spills_.room(), share = user_share(config_, host_) + spills_.room();
   for (auto& arbiter : arbiters_) {
     Bytes here = all;
     for (const auto& other : arbiters_)
       if (other != arbiter) here = minus(here, at_most_evicted(other->state()));
-    const auto& clients = arbiter->state().clients;
+    const auto [clients, seats] = arbiter->table();
     const Bytes room = room_on(arbiter->state());
-    Needs evictable;
+    UserNeeds evictable;
     Bytes all_needs = 0;
-    for (const auto& c : clients) {
-      all_needs += c.needed;
-      if (!c.unevictable) evictable.add(c.needed);
+    for (std::size_t i = 0; i < clients.size(); ++i) {
+      all_needs += clients[i].needed;
+      if (!clients[i].unevictable) evictable.add(seats[i].who().uid, clients[i].needed);
     }
-    for (const auto& c : clients) {
-      const Needs others = c.unevictable ? evictable : evictable.without(c.needed);
-      arbiter->set_admit(c.id, admit_limit(others, c.needed, here, minus(room, all_needs - c.needed)));
+    for (std::size_t i = 0; i < clients.size(); ++i) {
+      const auto& c = clients[i];
+      const auto counted = c.unevictable ? std::nullopt : std::optional(c.needed);
+      const auto others = evictable.beside(seats[i].who().uid, counted, share);
+      arbiter->set_admit(c.id, admit_limit(others, c.needed, {here, share, minus(room, all_needs - c.needed)}));
     }
   }
 }
@@ -112,7 +120,7 @@ std::vector<Claim> Broker::claims(Time now) {
 void Broker::plan_backing(Time now) {
   const auto all = claims(now);
   const Bytes most = budget(), ahead = budget_ahead(config_, host_, backing_held());
-  const ArenaLimits limits{most, config_.host_memory_per_uid.value_or(most), ahead};
+  const ArenaLimits limits{most, user_share(config_, host_), ahead};
   if (spills_.on())
     spills_.tick(
         spill_need(all, limits), [this](const Client& c) { return needs_memory(c); }, now);

@@ -5,6 +5,7 @@
 #include <array>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "broker/backing.h"
 #include "broker/identity.h"
@@ -73,6 +74,8 @@ class Client {
     std::uint32_t retry_ms;
   };
   std::optional<Refusal> refusal;
+  std::vector<Attach> waiting_attaches;  // until other programs of its user have ended
+  bool told_of_reserve = false;
   Source socket_source, pidfd_source, doorbell_source;
 
  private:

@@ -41,7 +41,8 @@ struct Config {
   std::vector<std::string> said;  // keys that stand there: "policy.linger_min", "gpu.slots", "service[0].ports"
   std::optional<policy::Bytes> host_memory;             // nothing: by the memory of the machine (host_memory.h)
   std::optional<policy::Bytes> host_memory_keep_free;   // likewise
-  std::optional<policy::Bytes> host_memory_per_uid;     // nothing: all of host_memory
+  std::optional<policy::Bytes> host_memory_per_uid;     // nothing: all but an eighth (host_memory.h)
+  std::optional<policy::Bytes> reserve_per_uid;         // of a card; nothing: half of it
   policy::Time backing_linger = 60 * policy::second;    // time without need after which host memory goes back
   std::string spill_path;                               // directory for what host memory has no room for; "": none
   policy::Bytes spill_bytes = 64ull << 30;              // there, at most

@@ -15,6 +15,17 @@ Time GraceDebts::owed(unsigned uid, Time now) const {
 
 void GraceDebts::came(policy::ClientId client, Time begins_with) { began_with_[client] = begins_with; }
 
+void GraceDebts::share(unsigned uid, std::span<Account> all_of_user, Time exit_grace, Time now) {
+  Time spent = owed(uid, now);
+  for (const auto& account : all_of_user) spent += account.spent - std::min(account.spent, began_with_[account.client]);
+  const Time least = spent - std::min(spent, (programs - 1) * exit_grace);
+  for (auto& account : all_of_user) {
+    if (account.spent >= least) continue;
+    began_with_[account.client] += least - account.spent;  // it has not spent that itself
+    account.spent = least;
+  }
+}
+
 void GraceDebts::went(policy::ClientId client, unsigned uid, Time spent_in_all, Time now) {
   const auto began = began_with_.find(client);
   const Time before = began == began_with_.end() ? 0 : began->second;

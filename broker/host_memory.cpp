@@ -44,10 +44,20 @@ Bytes keep_free(const Config& config, const HostMemory& host) {
   return config.host_memory_keep_free.value_or(by_size);
 }
 
-Bytes host_budget(const Config& config, const HostMemory& host, Bytes held) {
+namespace {
+Bytes whole_budget(const Config& config, const HostMemory& host) {
   const Bytes by_size = std::max(minus(host.total, std::max(8 * gib, host.total / 5)), host.total / 4);
-  const Bytes wanted = config.host_memory.value_or(by_size);
-  return std::min(wanted, held + minus(host.available, keep_free(config, host)));
+  return config.host_memory.value_or(by_size);
+}
+}  // namespace
+
+Bytes user_share(const Config& config, const HostMemory& host) {
+  const Bytes all = whole_budget(config, host);
+  return config.host_memory_per_uid.value_or(all - all / 8);
+}
+
+Bytes host_budget(const Config& config, const HostMemory& host, Bytes held) {
+  return std::min(whole_budget(config, host), held + minus(host.available, keep_free(config, host)));
 }
 
 Bytes budget_ahead(const Config& config, const HostMemory& host, Bytes held) {
@@ -70,11 +80,35 @@ Needs Needs::without(Bytes one) const {
   return rest;
 }
 
-std::optional<Bytes> admit_limit(const Needs& others, Bytes own, Bytes budget, Bytes fits) {
-  if (others.none()) return std::nullopt;
-  // With x for this client: sum + x - min(x, smallest) <= budget.
-  const Bytes by_place = budget >= others.sum() ? budget - others.sum() + others.smallest() : 0;
-  return std::max({by_place, fits, own});  // what is there already is never refused
+void UserNeeds::add(unsigned uid, Bytes need) {
+  for (auto& user : users_)
+    if (user.uid == uid) return user.needs.add(need);
+  users_.push_back({uid, {}});
+  users_.back().needs.add(need);
+}
+
+UserNeeds::Others UserNeeds::beside(unsigned uid, std::optional<Bytes> need, Bytes share) const {
+  Others others;
+  for (const auto& user : users_) {
+    const Needs needs = user.uid == uid && need ? user.needs.without(*need) : user.needs;
+    if (needs.none()) continue;
+    if (user.uid == uid)
+      others.of_user = needs;
+    else
+      others.of_all_else += std::min(needs.sum(), share);
+    others.smallest = std::min(others.smallest, needs.smallest());
+  }
+  return others;
+}
+
+std::optional<Bytes> admit_limit(const UserNeeds::Others& others, Bytes own, const Place& place) {
+  if (others.smallest == ~Bytes{0}) return std::nullopt;  // there are none
+  const auto left = [](Bytes of, Bytes taken, Bytes stays) { return of >= taken ? of - taken + stays : 0; };
+  // With x for this client: sum + x - min(x, smallest) <= budget. Only one of the user's own stays for its share.
+  const Bytes in_budget = left(place.budget, others.of_user.sum() + others.of_all_else, others.smallest);
+  const bool alone = others.of_all_else == 0;
+  const Bytes in_share = left(place.share, others.of_user.sum(), alone ? others.of_user.smallest() : 0);
+  return std::max({std::min(in_budget, in_share), place.fits, own});  // what is there already is never refused
 }
 
 }  // namespace lull

@@ -4,6 +4,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "broker/config.h"
 #include "broker/policy.h"
@@ -41,9 +42,36 @@ class Needs {
   std::size_t count_ = 0;
 };
 
+// What one user may take of that budget, and of what is on disk besides: what the configuration says, else all but an
+// eighth, so that there always is a place for somebody else.
+policy::Bytes user_share(const Config&, const HostMemory&);
+
+// What the programs of each user have allocated. What is claimed beyond a user's share takes no place from others.
+class UserNeeds {
+ public:
+  void add(unsigned uid, policy::Bytes need);
+  struct Others {
+    Needs of_user;                  // without the one that is asked for
+    policy::Bytes of_all_else = 0;  // none of them counted for more than its share
+    policy::Bytes smallest = ~policy::Bytes{0};
+  };
+  Others beside(unsigned uid, std::optional<policy::Bytes> need, policy::Bytes share) const;  // need: was added; or not
+
+ private:
+  struct User {
+    unsigned uid;
+    Needs needs;
+  };
+  std::vector<User> users_;  // few
+};
+
 // Admission: when one client runs, all others may have to be in host memory. So the sum of needs less the smallest must
 // fit the budget; what fits on the card beside the others needs no place at all (`fits`). Nothing: no limit.
-std::optional<policy::Bytes> admit_limit(const Needs& others, policy::Bytes own, policy::Bytes budget,
-                                         policy::Bytes fits);
+struct Place {
+  policy::Bytes budget;  // of all users
+  policy::Bytes share;   // of each of them
+  policy::Bytes fits;
+};
+std::optional<policy::Bytes> admit_limit(const UserNeeds::Others&, policy::Bytes own, const Place&);
 
 }  // namespace lull

@@ -33,6 +33,7 @@ loading_linger = "0"
 min_hold = "0"
 [limits]
 clients_per_uid = 4096
+reserve_per_uid = "64GiB"
 )";
 constexpr int sender_priority = 30;  // above the broker's: it must not be interrupted while it looks
 constexpr std::uint64_t longest_ns = 100'000'000;

@@ -61,6 +61,26 @@ TEST_CASE("what a user's gone connections had for their signals counts against t
   CHECK(debts.owed(7, t + 650 * second) == 0);
 }
 
+TEST_CASE("all connections of a user together have grace for four programs") {
+  GraceDebts debts;
+  const Time t = 1000 * second, grace = 60 * second;
+  std::vector<GraceDebts::Account> all(64);
+  for (std::size_t i = 0; i < all.size(); ++i) debts.came(all[i].client = static_cast<policy::ClientId>(i + 1), 0);
+  for (std::size_t i = 0; i < 3; ++i) all[i].spent = grace;
+  debts.share(7, all, grace, t);
+  CHECK(all[3].spent == 0);  // whoever ends three trainers loses nothing
+  all[3].spent = 45 * second;
+  debts.share(7, all, grace, t);
+  CHECK(all[63].spent == 45 * second);  // what is left is left once
+  all[63].spent = grace;
+  debts.share(7, all, grace, t);
+  for (const auto& account : all) CHECK(account.spent == grace);
+  debts.went(64, 7, grace, t);
+  CHECK(debts.owed(7, t) == 15 * second);  // what it had itself
+  debts.share(7, std::span(all).first(63), grace, t);
+  CHECK(all[5].spent == grace);
+}
+
 TEST_CASE("a training program that connects again has no new grace for its signals") {
   Rig rig;
   rig.settle_in();

@@ -5,6 +5,8 @@
 #include <sys/wait.h>
 
 #include <csignal>
+#include <memory>
+#include <vector>
 
 #include "broker/units.h"
 #include "lulld.h"
@@ -142,7 +144,7 @@ TEST_CASE("memory to evict to goes back when the program has had no use for it f
 
 TEST_CASE("when the machine runs short of memory, what is not necessary is asked back at once") {
   Lulld lulld("backing_linger = \"1h\"\n" + quick);
-  FakeShim trainer(lulld, Class::training), service(lulld, Class::inference);
+  FakeShim trainer(lulld, Class::training);
   REQUIRE(trainer.hello());
   trainer.attach(300 * mib);
   REQUIRE(trainer.acts_until([&] { return trainer.said().resident == 300 * mib && trainer.arena_bytes >= 300 * mib; }));
@@ -154,6 +156,7 @@ TEST_CASE("when the machine runs short of memory, what is not necessary is asked
   CHECK(eventually([&] { return lulld.status()["host"]["held"] == 0; }));
   CHECK(lulld.status()["host"]["pressure"] == "severe");
   // Newcomers are refused what has no place: 1024 - 32 - 2 * 32 - 300.
+  FakeShim service(lulld, Class::inference);  // only now: one that connects has to say hello soon
   REQUIRE(service.hello());
   service.attach(0);
   CHECK(service.acts_until([&] { return parse_limit(service.asked().admit_plus_1.load()) == 628 * mib; }));
@@ -292,6 +295,24 @@ TEST_CASE("a user may have only so many clients") {
   FakeShim three(lulld, Class::training);
   CHECK_FALSE(three.hello());
   CHECK(three.refused.find("limits.clients_per_uid") != std::string::npos);
+}
+
+TEST_CASE("a user's reserves take a part of the card at most, and who waits for one gets it later") {
+  Lulld lulld("[limits]\nreserve_per_uid = \"96MiB\"\n");  // 32 MiB each
+  std::vector<std::unique_ptr<FakeShim>> shims;
+  for (int i = 0; i < 4; ++i) {
+    auto& shim = *shims.emplace_back(std::make_unique<FakeShim>(lulld, Class::training));
+    REQUIRE(shim.hello());
+    shim.attach(mib);
+    if (i < 3) REQUIRE(eventually([&] { return lulld.client(shim.number).is_object(); }));
+  }
+  auto& four = *shims.back();
+  REQUIRE(eventually([&] { return lulld.log().find("limits.reserve_per_uid") != std::string::npos; }));
+  CHECK(four.gate() == GateState::unmanaged);
+  CHECK(lulld.gpu()["clients"].size() == 3);
+  shims.erase(shims.begin());
+  CHECK(eventually([&] { return lulld.client(four.number).is_object(); }));
+  CHECK(lulld.status()["dropped"] == 0);
 }
 
 TEST_CASE("a GPU the broker does not share stays unmanaged") {

@@ -14,9 +14,15 @@ using namespace lull;
 using policy::Bytes;
 
 namespace {
-Needs of(const std::vector<Bytes>& list) {
-  Needs needs;
-  for (const Bytes need : list) needs.add(need);
+template <class N = UserNeeds>
+N of(const std::vector<Bytes>& list) {
+  N needs;
+  for (const Bytes need : list) {
+    if constexpr (std::is_same_v<N, Needs>)
+      needs.add(need);
+    else
+      needs.add(7, need);
+  }
   return needs;
 }
 }  // namespace
@@ -49,23 +55,52 @@ TEST_CASE("needs without one of them are those of the others") {
     for (std::size_t left = 0; left < list.size(); ++left) {
       std::vector<Bytes> others = list;
       others.erase(others.begin() + static_cast<std::ptrdiff_t>(left));
-      const Needs rest = of(list).without(list[left]), expected = of(others);
+      const Needs rest = of<Needs>(list).without(list[left]), expected = of<Needs>(others);
       CHECK(rest.none() == expected.none());
       CHECK(rest.sum() == expected.sum());
       CHECK(rest.smallest() == expected.smallest());
     }
 }
 
-TEST_CASE("a client alone may allocate what it likes") { CHECK_FALSE(admit_limit(Needs{}, 0, 0, 0)); }
+TEST_CASE("a client alone may allocate what it likes") {
+  CHECK_FALSE(admit_limit(UserNeeds().beside(7, {}, gib), 0, {0, 0, 0}));
+  CHECK_FALSE(admit_limit(of({gib}).beside(7, gib, gib), gib, {0, 0, 0}));
+}
 
 TEST_CASE("whoever is not on the card has to fit into host memory") {
   // 20 GiB are there already, the budget is 12 GiB: 12 more would leave 20 for the 12 to be evicted to, and no more.
-  const Needs trainer = of({20 * gib});
-  CHECK(admit_limit(trainer, 0, 24 * gib, 0) == 24 * gib);       // 20 go out for it, or up to 24 of it for the 20
-  CHECK(admit_limit(trainer, 0, 12 * gib, 0) == Bytes{0});       // the 20 GiB have no place to go
-  CHECK(admit_limit(trainer, 0, 12 * gib, 3 * gib) == 3 * gib);  // but what fits beside them needs none
-  CHECK(admit_limit(trainer, 5 * gib, 12 * gib, 0) == 5 * gib);  // what is there is never refused
-  CHECK(admit_limit(of({20 * gib, 10 * gib}), 0, 40 * gib, 0) == 20 * gib);
+  const auto limit = [](const UserNeeds& others, Bytes own, Bytes budget, Bytes fits) {
+    return admit_limit(others.beside(7, {}, budget), own, {budget, budget, fits});
+  };
+  const auto trainer = of({20 * gib});
+  CHECK(limit(trainer, 0, 24 * gib, 0) == 24 * gib);       // 20 go out for it, or up to 24 of it for the 20
+  CHECK(limit(trainer, 0, 12 * gib, 0) == Bytes{0});       // the 20 GiB have no place to go
+  CHECK(limit(trainer, 0, 12 * gib, 3 * gib) == 3 * gib);  // but what fits beside them needs none
+  CHECK(limit(trainer, 5 * gib, 12 * gib, 0) == 5 * gib);  // what is there is never refused
+  CHECK(limit(of({20 * gib, 10 * gib}), 0, 40 * gib, 0) == 20 * gib);
+}
+
+TEST_CASE("what a user claims takes no more than its share from others, and gives it no more itself") {
+  Config config;
+  CHECK(user_share(config, {32 * gib, 30 * gib}) == 21 * gib);
+  config.host_memory = 40 * gib;
+  CHECK(user_share(config, {64 * gib, 60 * gib}) == 35 * gib);
+  config.host_memory_per_uid = 10 * gib;
+  CHECK(user_share(config, {64 * gib, 60 * gib}) == 10 * gib);
+
+  constexpr unsigned hostile = 7, other = 8;
+  constexpr Bytes budget = 40 * gib, share = 35 * gib;
+  UserNeeds all;
+  for (int i = 0; i < 20; ++i) all.add(hostile, 24 * gib);  // a liar's pages
+  CHECK(all.beside(other, {}, share).of_all_else == share);
+  CHECK(admit_limit(all.beside(other, {}, share), 0, {budget, share, 0}) == 5 * gib + 24 * gib);
+  CHECK(admit_limit(all.beside(hostile, 24 * gib, share), gib, {budget, share, 0}) == gib);  // nothing more
+  all.add(other, 2 * gib);
+  CHECK(admit_limit(all.beside(other, {}, share), 0, {budget, share, 0}) == 5 * gib);
+  UserNeeds one;  // alone with another user: all of its own may have to leave for that one
+  one.add(hostile, 20 * gib);
+  one.add(other, gib);
+  CHECK(admit_limit(one.beside(hostile, {}, share), 0, {budget, share, 0}) == 15 * gib);
 }
 
 TEST_CASE("an arena arrives sealed and with every page present") {
