@@ -159,6 +159,7 @@ bool FakeShim::hello(std::uint16_t major, std::uint16_t minor, std::uint64_t bac
   hello.major = major;
   hello.minor = minor;
   hello.backing_bytes = backing;
+  hello.flags = flags;
   std::strncpy(hello.tenant, tenant_.c_str(), sizeof hello.tenant - 1);
   std::strcpy(hello.shim_version, "test");
   send(std::as_bytes(std::span(&hello, 1)));
@@ -199,6 +200,10 @@ bool FakeShim::receive() {
       number = welcome->client;
     } else if (const auto* no = std::get_if<Refused>(&*message)) {
       refused = no->sentence;
+    } else if (std::holds_alternative<Spilled>(*message)) {
+      ++spilled;
+    } else if (std::holds_alternative<Filled>(*message)) {
+      ++filled;
     } else if (const auto* arena = std::get_if<Arena>(&*message)) {
       CHECK(check_shared_memory(packet->fds[0].get(), arena->bytes));
       arena_bytes += arena->bytes;

@@ -101,6 +101,8 @@ class FakeShim {
   };
   std::vector<Given> arenas;
   std::uint64_t arena_bytes = 0;
+  unsigned spilled = 0, filled = 0;  // messages
+  std::uint32_t flags = 0;           // HelloFlags
   bool busy = false;
   Mapping down, up;
 
