@@ -40,6 +40,8 @@ TEST_CASE("who would fit but for something is told what") {
     const bool waits = gate(w, 0) == GateState::closed;
     CHECK(waits == (row.reason != Reason::request));
     if (waits) CHECK(w.state.clients[0].reason == row.reason);
+    const bool at_once = row.reason == Reason::does_not_fit || row.reason == Reason::over_reserve;
+    CHECK(w.state.clients[0].stuck == (at_once ? row.reason : Reason::none));
   }
 }
 
