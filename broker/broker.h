@@ -105,6 +105,7 @@ class Broker final : private Host, private Audience {
   void on_gauge();
   void ask_gauge();
   policy::Bytes backing_held() const;
+  policy::Bytes share_of_each() const;  // of host memory, for each user
   policy::Bytes budget() const;
   Requests::Sink request_sink(policy::Time now);
   Control::Commands commands();  // broker_commands.cpp

@@ -1,6 +1,7 @@
 // broker/broker_memory.cpp: the host's side of memory: budget, admission, arenas, and what the gauge says.
 #include <algorithm>
 #include <map>
+#include <set>
 #include <nlohmann/json.hpp>
 
 #include "broker/broker.h"
@@ -49,16 +50,22 @@ Bytes Broker::backing_held() const {
   std::map<unsigned, Bytes> held;
   reception_.for_each_process(
       [&](const Client& client) { held[client.who().uid] += client.backing() - client.lent.away_bytes(); });
-  const Bytes share = user_share(config_, host_);
+  const Bytes share = user_share(config_, host_, held.size() <= 1);
   Bytes sum = 0;
   for (const auto& [uid, bytes] : held) sum += std::min(bytes, share);
   return sum;
 }
 
+Bytes Broker::share_of_each() const {
+  std::set<unsigned> users;
+  reception_.for_each_process([&](const Client& client) { users.insert(client.who().uid); });
+  return user_share(config_, host_, users.size() <= 1);
+}
+
 Bytes Broker::budget() const { return host_budget(config_, host_, backing_held()); }
 
 void Broker::set_admissions() {
-  const Bytes all = budget() + spills_.room(), share = user_share(config_, host_) + spills_.room();
+  const Bytes all = budget() + spills_.room(), share = share_of_each() + spills_.room();
   for (auto& arbiter : arbiters_) {
     Bytes here = all;
     for (const auto& other : arbiters_)
@@ -120,7 +127,7 @@ std::vector<Claim> Broker::claims(Time now) {
 void Broker::plan_backing(Time now) {
   const auto all = claims(now);
   const Bytes most = budget(), ahead = budget_ahead(config_, host_, backing_held());
-  const ArenaLimits limits{most, user_share(config_, host_), ahead};
+  const ArenaLimits limits{most, share_of_each(), ahead};
   if (spills_.on())
     spills_.tick(
         spill_need(all, limits), [this](const Client& c) { return needs_memory(c); }, now);

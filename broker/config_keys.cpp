@@ -83,7 +83,8 @@ constexpr Key<Config> limit_keys[] = {
     {"hold", FIELD(TimeField, longest_hold), second, 7 * day, nullptr,
      "The longest that `lull hold` may keep a card for a tenant at a time."},
     {"host_memory_per_uid", FIELD(OptionalBytesField, host_memory_per_uid), 0, 64 * tib,
-     "seven eighths of `host_memory`", "Host memory that evicted GPU memory of one user may take."},
+     "seven eighths of `host_memory`",
+     "Host memory that evicted GPU memory of one user may take. While nobody else has programs, by default all of it."},
     {"reserve_per_uid", FIELD(OptionalBytesField, reserve_per_uid), 0, 64 * tib, "half of the card",
      "What may be kept of a card for contexts and modules of one user (`residue` for each process). Programs beyond it "
      "are not managed until others of that user have ended."},

@@ -42,9 +42,9 @@ class Needs {
   std::size_t count_ = 0;
 };
 
-// What one user may take of that budget, and of what is on disk besides: what the configuration says, else all but an
-// eighth, so that there always is a place for somebody else.
-policy::Bytes user_share(const Config&, const HostMemory&);
+// What one user may take of that budget, and of what is on disk besides: what the configuration says; else all of it
+// while nobody else has programs here, and all but an eighth with others, so that there is a place for each of them.
+policy::Bytes user_share(const Config&, const HostMemory&, bool alone);
 
 // What the programs of each user have allocated. What is claimed beyond a user's share takes no place from others.
 class UserNeeds {

@@ -137,7 +137,7 @@ void of_cards(std::string& out, const json& gpus) {
 }
 
 void of_times(std::string& out, const json& gpus) {
-  constexpr Row by_class[] = {{"lull_held_seconds_total", "How long programs of a class have had the card.", "held_ns"},
+  constexpr Row by_class[] = {{"lull_held_seconds_total", "How long a class has had the lease; one has it at a time.", "held_ns"},
                               {"lull_paused_seconds_total",
                                "How long gates of a class have been closed, summed over its programs.", "paused_ns"}};
   for (const auto& row : by_class) {
@@ -145,6 +145,18 @@ void of_times(std::string& out, const json& gpus) {
     for (const auto& gpu : gpus)
       for (const auto& [klass, ns] : part(gpu, row.key).items())
         if (ns.is_number_unsigned()) family.time({{"gpu", name_of(gpu)}, {"class", klass}}, ns.get<std::uint64_t>());
+  }
+  {
+    Family ran(out, "lull_ran_seconds_total", "counter",
+               "How long a program of a class could run, beside others or alone: gate open, memory on the card.");
+    for (const auto& gpu : gpus)
+      for (const auto& [klass, ns] : part(part(gpu, "time"), "ran_ns").items())
+        if (ns.is_number_unsigned()) ran.time({{"gpu", name_of(gpu)}, {"class", klass}}, ns.get<std::uint64_t>());
+  }
+  {
+    Family recovered(out, "lull_recovered_seconds_total", "counter",
+                     "How long training could run while a service was connected that would otherwise have had the card.");
+    for (const auto& gpu : gpus) recovered.time({{"gpu", name_of(gpu)}}, number(part(gpu, "time"), "recovered_ns"));
   }
   constexpr Row moves[] = {
       {"lull_move_predicted_seconds_total", "How long switches were expected to move memory.", "predicted_ns"},

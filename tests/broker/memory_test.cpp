@@ -82,11 +82,12 @@ TEST_CASE("whoever is not on the card has to fit into host memory") {
 
 TEST_CASE("what a user claims takes no more than its share from others, and gives it no more itself") {
   Config config;
-  CHECK(user_share(config, {32 * gib, 30 * gib}) == 21 * gib);
+  CHECK(user_share(config, {32 * gib, 30 * gib}, false) == 21 * gib);
+  CHECK(user_share(config, {32 * gib, 30 * gib}, true) == 24 * gib);
   config.host_memory = 40 * gib;
-  CHECK(user_share(config, {64 * gib, 60 * gib}) == 35 * gib);
+  CHECK(user_share(config, {64 * gib, 60 * gib}, false) == 35 * gib);
   config.host_memory_per_uid = 10 * gib;
-  CHECK(user_share(config, {64 * gib, 60 * gib}) == 10 * gib);
+  CHECK(user_share(config, {64 * gib, 60 * gib}, true) == 10 * gib);
 
   constexpr unsigned hostile = 7, other = 8;
   constexpr Bytes budget = 40 * gib, share = 35 * gib;

@@ -76,6 +76,8 @@ class Metrics(SystemTest):
         self.assertEqual(gained("lull_switch_seconds", "_count", kind="preemption"), 1)
         self.assertGreater(gained("lull_evicted_bytes_total"), 0)
         self.assertGreater(gained("lull_held_seconds_total", **{"class": "inference"}), 0)
+        self.assertGreater(gained("lull_ran_seconds_total", **{"class": "training"}), 0)
+        self.assertGreater(gained("lull_recovered_seconds_total"), 0)
         self.assertGreater(gained("lull_paused_seconds_total", **{"class": "training"}), 0)
         whole = after["lull_switch_seconds"].sum("_sum", kind="preemption")
         parts = after["lull_switch_phase_seconds"].sum("_sum", kind="preemption")
