@@ -128,12 +128,24 @@ void Arbiter::buried(int pid) {
 
 Status Arbiter::refresh(ClientId id, Time now) {
   const auto i = index(id);
-  if (i == seats_.size()) return Done{};
+  return i == seats_.size() ? Status(Done{}) : reread(i, now);
+}
+
+Status Arbiter::reread(std::size_t i, Time now) {
   if (auto status = seats_[i].read(state_.clients[i], state_.rules, card_.memory, now); !status) return status;
   if (!seats_[i].changed()) return Done{};
   changed_ = true;
   end_loading(state_.clients[i], now);
   return Done{};
+}
+
+void Arbiter::refresh_all(Time now, const News& news) {
+  for (std::size_t i = 0; i < seats_.size(); ++i) {
+    const auto refused = seats_[i].up().refused;
+    const auto status = reread(i, now);
+    if (!status) news(seats_[i], status.error().what);
+    if (seats_[i].up().refused != refused) news(seats_[i], nullptr);
+  }
 }
 
 void Arbiter::end_loading(policy::Client& c, Time now) {
@@ -288,6 +300,19 @@ void Arbiter::hear(ClientId id, const policy::GangNews& news, Time now) {
   if (!c || (c->gang_wants == news.wants && (c->gang_waits_since != 0) == news.waits && c->gang_behind == news.behind))
     return;
   policy::note_gang(*change(id), news, now);
+}
+
+void Arbiter::regroup(ClientId id, std::uint32_t gang, std::uint32_t pipeline) {
+  const auto* now = client(id);
+  if (!now || (now->gang == gang && now->pipeline == pipeline)) return;
+  auto& c = *change(id);
+  if (c.gang != gang) {  // what the others have said concerns it no more
+    c.gang_waits_since = c.gang_waited = 0;
+    c.gang_behind = false;
+    c.gang_wants = policy::Level::none;
+  }
+  c.gang = gang;
+  c.pipeline = pipeline;
 }
 
 void Arbiter::set_backing(ClientId id, Bytes bytes) {

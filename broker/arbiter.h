@@ -63,6 +63,9 @@ class Arbiter {
   void buried(int pid);                              // its process and all its memory are gone
 
   Status refresh(policy::ClientId, policy::Time now);
+  // The same for all. `news`: of whoever has been refused memory since (null), or has written what is no word of ours.
+  using News = std::function<void(const Seat&, const char* lie)>;
+  void refresh_all(policy::Time now, const News& news);
   void step(policy::Time now);
   void step_if_due(policy::Time now);                // only if anything has changed since, or its time has come
   policy::Time wake_at() const { return wake_at_; }  // for the next step at the latest
@@ -78,6 +81,7 @@ class Arbiter {
   void set_order(policy::ClientId, policy::Order, policy::Time until);  // its owner says so
 
   void hear(policy::ClientId, const policy::GangNews&, policy::Time now);  // of its gang's parts on other cards
+  void regroup(policy::ClientId, std::uint32_t gang, std::uint32_t pipeline);
 
   void set_backing(policy::ClientId, policy::Bytes);
   void set_admit(policy::ClientId, std::optional<policy::Bytes>);
@@ -123,6 +127,7 @@ class Arbiter {
   policy::Client* change(policy::ClientId);
   void apply(const policy::Decision&, policy::Time now);
   void follow(const policy::Decision&, std::size_t index, policy::Time now);
+  Status reread(std::size_t place, policy::Time now);
   void end_loading(policy::Client&, policy::Time now);
   void tell_news();
   policy::Time predict(const policy::Client& next) const;  // 0: not known

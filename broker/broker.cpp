@@ -103,7 +103,10 @@ void Broker::reload(const Config& config) {
   spills_.set_config(config);
   for (auto& arbiter : arbiters_) arbiter->set_rules(config.rules);
   set_admissions();
-  reception_.for_each([&](Client& c) { follow_service(c, before.service(c.who().tenant)); });
+  reception_.for_each([&](Client& c) {
+    follow_service(c, before.service(c.who().tenant));
+    regroup(c);
+  });
   measure_.set_time(now_ns());
   settle_all(now_ns());
 }
@@ -266,9 +269,11 @@ void Broker::tick() {
   const Time now = now_ns();
   reception_.tick(now);
   std::vector<std::pair<policy::ClientId, const char*>> liars;
-  reception_.for_each([&](Client& client) {
-    if (const auto status = refresh(client, now); !status) liars.emplace_back(client.who().id, status.error().what);
-  });
+  for (auto& arbiter : arbiters_)
+    arbiter->refresh_all(now, [&](const Seat& seat, const char* lie) {
+      if (lie) return void(liars.emplace_back(seat.who().id, lie));
+      on_refused(arbiter->card(), seat);
+    });
   for (const auto& [id, word] : liars)
     if (auto* client = reception_.find(id)) reception_.drop(*client, word);
   if (requests_.on()) requests_.recount(request_sink(now));

@@ -63,6 +63,7 @@ class Broker final : private Host, private Audience {
   lull::Status refresh(Client&, policy::Time now);
   Gang gang_of(const Client&);  // broker_gangs.cpp
   std::uint32_t pipeline_of(const Client&) const;
+  void regroup(Client&);  // the configuration may name other gangs and pipelines
   void coordinate_gangs(policy::Time now);
   std::string blocker(const Card&, Reason) const;
   void tell_hook(const Card&, const Who&, Reason state, const std::string& blocked_by);

@@ -33,6 +33,12 @@ std::uint32_t Broker::pipeline_of(const Client& client) const {
   return static_cast<std::uint32_t>(first - config_.services.begin()) + 1;
 }
 
+void Broker::regroup(Client& client) {
+  client.gang = gang_of(client);  // one that stays finds itself
+  for (const auto& card : client.cards())
+    if (card) arbiters_[*card]->regroup(client.who().id, client.gang.number, pipeline_of(client));
+}
+
 void Broker::coordinate_gangs(policy::Time now) {
   if (last_gang_ == 0) return;
   for (int round = 0; round < most_rounds; ++round) {

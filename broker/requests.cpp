@@ -5,12 +5,6 @@
 #include "broker/service_rules.h"
 
 namespace lull {
-namespace {
-
-constexpr policy::Time longest_pause = 32 * policy::second;
-
-}  // namespace
-
 Requests Requests::load(std::vector<std::string>& notes) {
   Requests requests;
   std::string why_not;
@@ -19,7 +13,9 @@ Requests Requests::load(std::vector<std::string>& notes) {
     notes.push_back("no early wake: " + why_not);
     return requests;
   }
-  for (auto& note : requests.arrivals_->notes()) notes.push_back(std::move(note));
+  const auto missing = requests.arrivals_->notes();
+  if (missing.empty()) requests.longest_pause_ = 512 * policy::second;  // new sockets are announced: only for strays
+  notes.insert(notes.end(), missing.begin(), missing.end());
   return requests;
 }
 
@@ -137,7 +133,7 @@ void Requests::look_again(policy::Time now) {
   auto& service = services_[next_look_];
   if (service.client == 0 || !service.by_sockets || now < service.next_look) return;
   service.next_look = now + service.pause;
-  service.pause = std::min(2 * service.pause, longest_pause);
+  service.pause = std::min(2 * service.pause, longest_pause_);
   // What fails here has failed before, when the client came, and was reported then; or the process is just going.
   (void)arrivals_->watch(static_cast<std::uint32_t>(next_look_), service.pid);
 }

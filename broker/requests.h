@@ -59,6 +59,7 @@ class Requests {
   std::unique_ptr<Arrivals> arrivals_;
   std::vector<Service> services_;
   std::size_t next_look_ = 0;
+  policy::Time longest_pause_ = 32 * policy::second;
 };
 
 }  // namespace lull

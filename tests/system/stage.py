@@ -239,6 +239,10 @@ class Stage:
     def environment(self, klass=None, more=None):
         """What a program gets: under Lull as `klass`, or a plain one."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("LULL") and k != "LD_PRELOAD"}
+        # A test runner may have put the simulated driver there, which a stage without it is not to find.
+        paths = [p for p in env.pop("LD_LIBRARY_PATH", "").split(":") if p and os.path.abspath(p) != self.build.driver_directory]
+        if paths:
+            env["LD_LIBRARY_PATH"] = ":".join(paths)
         if self.card:
             env |= self.card.environment(self.pool, self.build.driver_directory)
         env["LULL_RUNTIME_DIR"] = self.runtime_dir
