@@ -46,7 +46,8 @@ static __always_inline bool tell_early(const struct lull_early_key* key, const s
   if (early_of(key, p)) return false;
   struct lull_early e = {.begin = p->end - p->payload, .end = p->end, .stream = stream, .counts = counts};
   (void)bpf_map_delete_elem(&early, key); /* of an older connection */
-  return bpf_map_update_elem(&early, key, &e, BPF_NOEXIST) == 0;
+  /* Where there is no place for it, telling twice is better than not at all. */
+  return bpf_map_update_elem(&early, key, &e, BPF_NOEXIST) != -17 /* -EEXIST */;
 }
 
 /* Of the first data that a connection sees. */
