@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
 #include <utility>
 
 namespace lull {
@@ -118,8 +119,20 @@ void Arbiter::share_grace(unsigned uid, Time now) {
 Bytes Arbiter::reserved_by(unsigned uid) const {
   Bytes sum = 0;
   for (std::size_t i = 0; i < seats_.size(); ++i)
-    if (seats_[i].who().uid == uid) sum += std::max(state_.clients[i].native, state_.gpu.native_reserve);
+    if (seats_[i].who().uid == uid && seats_[i].who().klass == Class::training) sum += state_.gpu.native_reserve;
   return sum;
+}
+
+// What a client says it has beside managed memory, and NVML does not, makes no room smaller than all of its user's may.
+void Arbiter::bound_claim(std::size_t i) {
+  auto& c = state_.clients[i];
+  if (seats_[i].native_is_measured()) return;
+  Bytes others = 0;
+  for (std::size_t j = 0; j < seats_.size(); ++j)
+    if (j != i && seats_[j].who().uid == seats_[i].who().uid && !seats_[j].native_is_measured())
+      others += state_.clients[j].native;
+  const Bytes most = card_.memory / 4;
+  c.native = std::min(c.native, std::max(state_.gpu.native_reserve, most - std::min(most, others)));
 }
 
 void Arbiter::buried(int pid) {
@@ -135,11 +148,23 @@ Status Arbiter::reread(std::size_t i, Time now) {
   if (auto status = seats_[i].read(state_.clients[i], state_.rules, card_.memory, now); !status) return status;
   if (!seats_[i].changed()) return Done{};
   changed_ = true;
+  bound_claim(i);
   end_loading(state_.clients[i], now);
   return Done{};
 }
 
+// What is told of them next may be a signal: by then they have what time has given back.
+void Arbiter::forgive(Time now) {
+  if (now < forgive_at_) return;
+  forgive_at_ = now + policy::second;
+  std::set<unsigned> users;
+  for (std::size_t i = 0; i < seats_.size(); ++i)
+    if (state_.clients[i].exit_grace_spent > 0) users.insert(seats_[i].who().uid);
+  for (const unsigned uid : users) share_grace(uid, now);
+}
+
 void Arbiter::refresh_all(Time now, const News& news) {
+  forgive(now);
   for (std::size_t i = 0; i < seats_.size(); ++i) {
     const auto refused = seats_[i].up().refused;
     const auto status = reread(i, now);

@@ -87,7 +87,7 @@ class Arbiter {
   void set_admit(policy::ClientId, std::optional<policy::Bytes>);
   void set_speed(CardSpeed);
   const std::optional<CardSpeed>& speed() const { return speed_; }
-  policy::Bytes reserved_by(unsigned uid) const;  // native memory that its clients are charged with, at least
+  policy::Bytes reserved_by(unsigned uid) const;  // for contexts of its training programs
   void set_rules(const policy::Rules& rules) { state_.rules = rules, changed_ = true; }
   bool changed() const { return changed_; }
   // What the clients hold by their own words, while none of them is moving.
@@ -128,6 +128,7 @@ class Arbiter {
   void apply(const policy::Decision&, policy::Time now);
   void follow(const policy::Decision&, std::size_t index, policy::Time now);
   Status reread(std::size_t place, policy::Time now);
+  void bound_claim(std::size_t place);
   void end_loading(policy::Client&, policy::Time now);
   void tell_news();
   policy::Time predict(const policy::Client& next) const;  // 0: not known
@@ -137,6 +138,7 @@ class Arbiter {
   void note_thrashing(policy::Time now);
   void end_orders(policy::Time now);
   void share_grace(unsigned uid, policy::Time now);
+  void forgive(policy::Time now);
 
   Card card_;
   Audience& audience_;
@@ -147,6 +149,7 @@ class Arbiter {
   policy::Time thrashing_looked_ = 0;
   bool thrashing_ = false;
   GraceDebts grace_;
+  policy::Time forgive_at_ = 0;
   std::vector<Stranger> strangers_;
   std::optional<Wish> wish_;
   policy::Time orders_end_ = policy::never;  // the first of them

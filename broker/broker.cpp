@@ -179,8 +179,10 @@ lull::Status Broker::on_attach(Client& client, const Attach& attach) {
   return Done{};
 }
 
-// Whoever has many contexts, or says so, keeps nobody else off the card.
+// Whoever has many contexts keeps nobody else off the card. Anybody may come as a training program; who may come as
+// another class is trusted, and never waits behind training of the same user.
 bool Broker::waits_for_reserve(Client& client, const Attach& attach, const Arbiter& arbiter) {
+  if (client.who().klass != Class::training) return false;
   const auto uid = client.who().uid;
   const auto most = config_.reserve_per_uid.value_or(arbiter.card().memory / 2);
   const auto taken = arbiter.reserved_by(uid);

@@ -1,8 +1,8 @@
 // broker/broker_memory.cpp: the host's side of memory: budget, admission, arenas, and what the gauge says.
 #include <algorithm>
 #include <map>
-#include <set>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "broker/broker.h"
 #include "broker/clock.h"
@@ -33,14 +33,18 @@ Bytes lacking_on(const policy::State& state) {
   return minus(needs, room_on(state));
 }
 
-// What has to find a place in host memory while the smallest has the card.
-Bytes at_most_evicted(const policy::State& state) {
+// What has to find a place in host memory while the smallest has the card. What a user claims beyond its share has
+// none.
+Bytes at_most_evicted(const Arbiter& arbiter, Bytes share) {
+  const auto [clients, seats] = arbiter.table();
+  std::map<unsigned, Bytes> of_user;
   Bytes sum = 0, smallest = ~Bytes{0};
-  for (const auto& c : state.clients) {
-    sum += c.needed;
-    smallest = std::min(smallest, c.needed);
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    of_user[seats[i].who().uid] += clients[i].needed;
+    smallest = std::min(smallest, clients[i].needed);
   }
-  return state.clients.empty() ? 0 : minus(sum - smallest, room_on(state));
+  for (const auto& [uid, bytes] : of_user) sum += std::min(bytes, share);
+  return minus(minus(sum, smallest), room_on(arbiter.state()));
 }
 
 }  // namespace
@@ -69,7 +73,7 @@ void Broker::set_admissions() {
   for (auto& arbiter : arbiters_) {
     Bytes here = all;
     for (const auto& other : arbiters_)
-      if (other != arbiter) here = minus(here, at_most_evicted(other->state()));
+      if (other != arbiter) here = minus(here, at_most_evicted(*other, share));
     const auto [clients, seats] = arbiter->table();
     const Bytes room = room_on(arbiter->state());
     UserNeeds evictable;

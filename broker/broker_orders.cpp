@@ -25,16 +25,15 @@ bool ends(Order present, bool hold) { return present != Order::none && (present 
 
 }  // namespace
 
-// Those that are called so, and whom these run together with.
+// The process of that number, or else those that are called so; and whom these run together with.
 std::vector<Client*> Broker::clients_meant(const std::string& whom, bool* tenant) {
-  std::vector<Client*> all;
-  *tenant = false;
+  std::vector<Client*> all, called;
   reception_.for_each([&](Client& client) {
-    const bool by_name = client.who().tenant == whom;
-    if (!by_name && std::to_string(client.who().pid) != whom) return;
-    *tenant = *tenant || by_name;
-    all.push_back(&client);
+    if (std::to_string(client.who().pid) == whom) all.push_back(&client);
+    if (client.who().tenant == whom) called.push_back(&client);
   });
+  *tenant = all.empty();
+  if (all.empty()) all = std::move(called);
   const auto named = all;
   reception_.for_each([&](Client& client) {
     const auto together = [&](const Client* other) {

@@ -84,10 +84,11 @@ constexpr Key<Config> limit_keys[] = {
      "The longest that `lull hold` may keep a card for a tenant at a time."},
     {"host_memory_per_uid", FIELD(OptionalBytesField, host_memory_per_uid), 0, 64 * tib,
      "seven eighths of `host_memory`",
-     "Host memory that evicted GPU memory of one user may take. While nobody else has programs, by default all of it."},
+     "Host memory that evicted GPU memory of one user may take. By default all of it while nobody else has programs, "
+     "and with a `spill_path`."},
     {"reserve_per_uid", FIELD(OptionalBytesField, reserve_per_uid), 0, 64 * tib, "half of the card",
-     "What may be kept of a card for contexts and modules of one user (`residue` for each process). Programs beyond it "
-     "are not managed until others of that user have ended."},
+     "What may be kept of a card for contexts and modules of one user's training programs (`residue` for each). Those "
+     "beyond it are not managed until others of that user have ended."},
 };
 constexpr Key<Config> policy_keys[] = {
     {"linger_min", FIELD(TimeField, rules.linger_min), 0, day, nullptr,

@@ -25,7 +25,8 @@ class GraceDebts {
   policy::Time owed(unsigned uid, policy::Time now) const;
   void came(policy::ClientId, policy::Time begins_with);
   // Once a user's connections have spent what all but one may have, what is left is left for all of them together: the
-  // accounts of those that are here are brought to it.
+  // accounts of those that are here are brought to it, and back when it has been forgiven. To be called before a turn,
+  // too.
   void share(unsigned uid, std::span<Account> all_of_user, policy::Time exit_grace, policy::Time now);
   void went(policy::ClientId, unsigned uid, policy::Time spent_in_all, policy::Time now);
 
@@ -34,7 +35,11 @@ class GraceDebts {
     policy::Time spent = 0, at = 0;
   };
   std::map<unsigned, Debt> debts_;
-  std::map<policy::ClientId, policy::Time> began_with_;
+  struct Began {
+    policy::Time with = 0;    // the debt it found
+    policy::Time others = 0;  // what of its account is others' spending now
+  };
+  std::map<policy::ClientId, Began> began_;
 };
 
 }  // namespace lull

@@ -53,7 +53,7 @@ Bytes whole_budget(const Config& config, const HostMemory& host) {
 
 Bytes user_share(const Config& config, const HostMemory& host, bool alone) {
   const Bytes all = whole_budget(config, host);
-  return config.host_memory_per_uid.value_or(alone ? all : all - all / 8);
+  return config.host_memory_per_uid.value_or(alone || !config.spill_path.empty() ? all : all - all / 8);
 }
 
 Bytes host_budget(const Config& config, const HostMemory& host, Bytes held) {

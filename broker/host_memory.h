@@ -44,6 +44,7 @@ class Needs {
 
 // What one user may take of that budget, and of what is on disk besides: what the configuration says; else all of it
 // while nobody else has programs here, and all but an eighth with others, so that there is a place for each of them.
+// With a disk behind it all: there it is the spilling that makes place, and it looks at the whole alone.
 policy::Bytes user_share(const Config&, const HostMemory&, bool alone);
 
 // What the programs of each user have allocated. What is claimed beyond a user's share takes no place from others.

@@ -56,11 +56,12 @@ void reload(Broker& broker, const Options& options) {
   (void)sd_notify(0, "READY=1\nSTATUS=Configuration reloaded");
 }
 
-std::vector<std::string> give_up_the_rest() {
+// Nothing: it has failed, and said so. Who keeps all rights unasked does not serve.
+std::optional<std::vector<std::string>> give_up_the_rest() {
   const auto rights = give_up_rights();
   if (!rights) {
-    log::error("rights are not given up: {}: {}", rights.error().what, std::strerror(rights.error().code));
-    return {};
+    log::error("rights cannot be given up: {}: {}", rights.error().what, std::strerror(rights.error().code));
+    return std::nullopt;
   }
   log::info("rights kept=\"{}\"", fmt::join(rights->kept, " "));
   if (rights->threads > 0) log::notice("{} threads of libraries were there before, and keep theirs", rights->threads);
@@ -118,7 +119,10 @@ int run(const Options& options, const Config& config) {
   const auto priority = raise_priority();
   Broker::Prepared prepared;
   prepared.requests = Requests::load(prepared.notes);
-  prepared.rights = give_up_the_rest();
+  if (auto rights = give_up_the_rest())
+    prepared.rights = std::move(*rights);
+  else
+    return 1;
   Broker broker(*loop, config, found, nvml.get(), std::move(runtime_dir), options.state_dir, std::move(prepared));
   const bool locked = lock_memory();
   for (const auto& card : found)

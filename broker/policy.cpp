@@ -81,7 +81,8 @@ Time reason_since(const Work& w, const Item& i) { return i.c.reason == i.reason 
 
 bool starves(Work& w, const Item& i) {
   const bool waits = i.own_class == Class::training && i.level != Level::none && !i.let_in();
-  return waits && w.holder && w.holder->c.klass > Class::training && w.passed(i.c.gate_since, w.rules.starved_after);
+  const bool above = w.holder && (w.holder->c.klass > Class::training || w.holder->level == Level::held);
+  return waits && above && w.passed(i.c.gate_since, w.rules.starved_after);
 }
 
 Reason stuck_reason(Work& w, const Item& i) {

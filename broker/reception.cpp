@@ -152,12 +152,14 @@ void Reception::on_hello(Client& client, const Hello& hello) {
   host_.on_welcome(client);
 }
 
-// An earlier connection of the same process has nothing to wait for any more. What it was lent is this one's.
+// An earlier connection of the same process has nothing to wait for any more. What it was lent is this one's, and what
+// its owner has said of it.
 void Reception::inherit(Client& client) {
   for (auto at = clients_.begin(); at != clients_.end();) {
     Client& other = *(at++)->second;
     if (other.who().pid != client.who().pid || other.connected()) continue;
     client.lent.inherit(std::move(other.lent));
+    if (other.who().uid == client.who().uid) client.order = other.order;
     forget(other);
   }
   discard(client.lent.take_returned());

@@ -52,6 +52,7 @@ class Seat {
     measured_native_ = native;
     c.native = native;
   }
+  bool native_is_measured() const { return measured_native_.has_value(); }
 
   // A request of this service was seen by the kernel; `kind` (0: not known) has been proven to lead to GPU work or not.
   // True: it begins a new demand.

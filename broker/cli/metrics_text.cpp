@@ -137,9 +137,10 @@ void of_cards(std::string& out, const json& gpus) {
 }
 
 void of_times(std::string& out, const json& gpus) {
-  constexpr Row by_class[] = {{"lull_held_seconds_total", "How long a class has had the lease; one has it at a time.", "held_ns"},
-                              {"lull_paused_seconds_total",
-                               "How long gates of a class have been closed, summed over its programs.", "paused_ns"}};
+  constexpr Row by_class[] = {
+      {"lull_held_seconds_total", "How long a class has had the lease; one has it at a time.", "held_ns"},
+      {"lull_paused_seconds_total", "How long gates of a class have been closed, summed over its programs.",
+       "paused_ns"}};
   for (const auto& row : by_class) {
     Family family(out, row.name, "counter", row.help);
     for (const auto& gpu : gpus)
@@ -154,8 +155,9 @@ void of_times(std::string& out, const json& gpus) {
         if (ns.is_number_unsigned()) ran.time({{"gpu", name_of(gpu)}, {"class", klass}}, ns.get<std::uint64_t>());
   }
   {
-    Family recovered(out, "lull_recovered_seconds_total", "counter",
-                     "How long training could run while a service was connected that would otherwise have had the card.");
+    Family recovered(
+        out, "lull_recovered_seconds_total", "counter",
+        "How long training could run while a service was connected that would otherwise have had the card.");
     for (const auto& gpu : gpus) recovered.time({{"gpu", name_of(gpu)}}, number(part(gpu, "time"), "recovered_ns"));
   }
   constexpr Row moves[] = {

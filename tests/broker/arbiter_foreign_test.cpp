@@ -79,6 +79,21 @@ TEST_CASE("all connections of a user together have grace for four programs") {
   CHECK(debts.owed(7, t) == 15 * second);  // what it had itself
   debts.share(7, std::span(all).first(63), grace, t);
   CHECK(all[5].spent == grace);
+
+  // Whoever is here all along gets back with time what others have taken, as whoever comes later does.
+  for (std::size_t i = 1; i < 63; ++i) debts.went(all[i].client, 7, all[i].spent, t);
+  CHECK(debts.owed(7, t) == 180 * second);
+  debts.share(7, std::span(all).first(1), grace, t + 10'000 * second);
+  CHECK(all[0].spent == grace);  // its own, which is not forgiven while it is here
+  GraceDebts later;
+  std::vector<GraceDebts::Account> nine(9);
+  for (std::size_t i = 0; i < nine.size(); ++i) later.came(nine[i].client = static_cast<policy::ClientId>(i + 1), 0);
+  for (std::size_t i = 0; i < 8; ++i) nine[i].spent = 30 * second;
+  later.share(7, nine, grace, t);
+  CHECK(nine[8].spent == grace);
+  for (std::size_t i = 0; i < 8; ++i) later.went(nine[i].client, 7, nine[i].spent, t);
+  later.share(7, std::span(nine).last(1), grace, t + 10'000 * second);
+  CHECK(nine[8].spent == 0);
 }
 
 TEST_CASE("a training program that connects again has no new grace for its signals") {

@@ -66,6 +66,32 @@ TEST_CASE("a reload takes a good file over and keeps the old one if the new is w
   CHECK(eventually([&] { return lulld.status()["host"]["budget"] == 200 * mib; }));
 }
 
+TEST_CASE("a reload makes a gang of clients that are there already, and parts them again") {
+  Lulld lulld;
+  FakeShim one(lulld, Class::inference, "faces"), two(lulld, Class::inference, "faces");
+  for (FakeShim* shim : {&one, &two}) {
+    REQUIRE(shim->hello());
+    shim->attach(0);
+  }
+  const auto gangs = [&] {
+    std::vector<unsigned> numbers;
+    const auto clients = lulld.gpu()["clients"];
+    for (const auto& c : clients) numbers.push_back(c["gang"].is_null() ? 0 : c["gang"].get<unsigned>());
+    return numbers;
+  };
+  const std::vector<unsigned> apart{0, 0};
+  REQUIRE(eventually([&] { return gangs() == apart; }));
+  lulld.write_config("gangs = [\"faces\"]");
+  lulld.kill(SIGHUP);
+  CHECK(eventually([&] { return gangs() != apart; }));
+  const auto together = gangs();
+  REQUIRE(together.size() == 2);
+  CHECK(together[0] == together[1]);
+  lulld.write_config("");
+  lulld.kill(SIGHUP);
+  CHECK(eventually([&] { return gangs() == apart; }));
+}
+
 TEST_CASE("an announced restart is in the page") {
   Lulld lulld;
   FakeShim shim(lulld, Class::training);
