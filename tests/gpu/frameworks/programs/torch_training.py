@@ -24,8 +24,8 @@ WIDTH, BATCH = 4096, 256
 layers = max(2, chosen.bytes // (3 * 4 * WIDTH * WIDTH))
 blocks = []
 for _ in range(layers):
-    blocks += [torch.nn.Linear(WIDTH, WIDTH, bias=False), torch.nn.Tanh()]
-model = torch.nn.Sequential(*blocks).cuda()
+    blocks += [torch.nn.Linear(WIDTH, WIDTH, bias=False, device="cuda"), torch.nn.Tanh()]
+model = torch.nn.Sequential(*blocks)
 optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 run = torch.compile(model) if chosen.mode == "compile" else model
 

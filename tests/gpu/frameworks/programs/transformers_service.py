@@ -23,7 +23,9 @@ torch.manual_seed(23)
 WIDTH = 2048
 layers = max(2, chosen.bytes // (4 * 12 * WIDTH * WIDTH))
 config = transformers.GPT2Config(n_embd=WIDTH, n_head=16, n_layer=layers, n_positions=256, vocab_size=4096)
-model = transformers.GPT2LMHeadModel(config).cuda().eval()
+with torch.device("cuda"):  # billions of random numbers take the host's processor half a minute
+    model = transformers.GPT2LMHeadModel(config)
+model = model.cuda().eval()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
