@@ -16,7 +16,8 @@ Turn turn_of(const Work& w, const Item& i) {
   const Rules& r = w.rules;
   const auto left = [](Time whole, Time spent) { return whole - std::min(whole, spent); };
   switch (i.level) {
-    case Level::exit: return {r.linger_min, left(r.exit_grace, i.c.exit_grace_spent)};
+    // One that is there for its gang's parts on other cards may have none of its own left.
+    case Level::exit: return {r.linger_min, std::max(left(r.exit_grace, i.c.exit_grace_spent), r.gang_slice)};
     case Level::slice: return {r.linger_min, gives_up};
     case Level::loading: return {r.loading_linger, left(r.loading_max, i.c.loading_spent)};
     case Level::inference:
