@@ -189,7 +189,12 @@ Other::Other(const std::function<void(const Line&)>& body, Ends ends) : ends_(en
   pid_ = ::fork();
   if (pid_ < 0) throw std::runtime_error("no process");
   if (pid_ == 0) {
-    if (ends == Ends::with_us) (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (ends == Ends::with_us) {
+      (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    } else {  // who kills a fact that takes too long, kills its group, and waits for the end of its output
+      (void)::setsid();
+      if (const int nowhere = ::open("/dev/null", O_RDWR); nowhere >= 0) (void)::dup2(nowhere, STDOUT_FILENO);
+    }
     (void)::close(there[1]);
     (void)::close(back[0]);
     int status = 0;

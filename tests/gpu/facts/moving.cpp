@@ -74,6 +74,7 @@ FACT(remapping, "E7", "What survives when memory leaves and comes back at the sa
   unsigned sync_after = 0;
   const CUresult asked = CU(cuPointerGetAttribute)(&sync_after, CU_POINTER_ATTRIBUTE_SYNC_MEMOPS, memory.at());
   OK(cuMemsetD32, memory.at(), 0, bytes / 4);
+  OK(cuStreamSynchronize, nullptr);  // the graph's stream does not wait for the legacy one
   OK(cuGraphLaunch, executable, stream);
   OK(cuStreamSynchronize, stream);
   std::uint32_t last = 0;

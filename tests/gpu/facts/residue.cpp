@@ -106,6 +106,9 @@ FACT(checkpoint, "E6", "Does the driver checkpoint a process whose mapped memory
     content = worker.hear();
   }
   fact.figures["content_is_right_and_memory_maps_again"] = content == ok;
+  // It ends without anything on the card, for the end of a restored process is what has hung drivers.
+  if (restored && unlocked && step("lock_again", [&] { return CU(cuCheckpointProcessLock)(pid, &lock); }))
+    (void)step("checkpoint_again", [&] { return CU(cuCheckpointProcessCheckpoint)(pid, &save); });
   fact.sentence = restored && content == ok ? fmt::format("yes: {} were freed, restored in {:.0f} ms",
                                                           in_mib(fact.figures["freed_bytes"].get<double>()),
                                                           fact.figures["restore"]["took_ms"].get<double>())
