@@ -51,6 +51,7 @@ def parse_options(arguments):
     parser.add_argument("--trace", metavar="FILE", help="write what happened for ui.perfetto.dev or chrome://tracing")
     parser.add_argument("--picture", metavar="FILE", help="draw the last preemption, as SVG")
     parser.add_argument("--dir", default="build", metavar="DIR", help="build directory (default: build)")
+    parser.add_argument("--card-bytes", type=int, metavar="N", help="take a real card for one of so many bytes (default: all)")
     parser.add_argument("--check-options", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if not 1 <= options.requests <= 10000:
@@ -62,22 +63,26 @@ def parse_options(arguments):
     return options
 
 
-def choose_card(wanted, say):
-    """(what to call it, Card or None for the real one, its bytes)."""
+def choose_card(options, say):
+    """(what to call it, Card or None for the real one, its bytes, what the configuration says of it)."""
+    wanted = options.gpu
     if wanted != "simulated":
         try:
             real = real_card()
-            return f"{real.name}, {real.bytes / (1 << 30):.0f} GiB", None, real.bytes
+            size = min(real.bytes, options.card_bytes or real.bytes)
+            part = "" if size == real.bytes else f" of {real.bytes / (1 << 30):.0f}"
+            return f"{real.name}, {size / (1 << 30):.0f}{part} GiB", None, size, f'\n[[gpu]]\nuuid = "{real.uuid}"\nmemory = {size}\n'
         except NoCard as why:
             if wanted == "real":
                 raise StageError(f"no usable GPU here ({why}); --gpu simulated needs none") from None
             say.line(f"No usable GPU here ({why}): simulating one.")
     card = Card(memory=SIMULATED_BYTES, link=1_000_000_000, context=16 << 20)
-    return "simulated, 1 GiB of memory, 1 GB/s each way", card, SIMULATED_BYTES
+    return "simulated, 1 GiB of memory, 1 GB/s each way", card, SIMULATED_BYTES, ""
 
 
 class Demo:
-    def __init__(self, stage, say, card_bytes, options):
+    def __init__(self, stage, say, card_bytes, options, about_card=""):
+        self.about_card = about_card
         self.stage, self.say, self.requests = stage, say, options.requests
         self.trace, self.picture = options.trace, options.picture
         self.trainer_bytes = card_bytes * 80 // 100 >> 21 << 21
@@ -101,7 +106,7 @@ class Demo:
 
     def run(self):
         """Trainer and service under Lull; a request each time the trainer has been back for a while."""
-        self.broker = start_broker(self.stage, SIMULATED_CONFIG if self.stage.card else CONFIG)
+        self.broker = start_broker(self.stage, SIMULATED_CONFIG if self.stage.card else CONFIG + self.about_card)
         self.early_wake = self.broker.status()["early_wake"]
         for note in self.broker.notes():
             for line in textwrap.wrap("lulld: " + note, view.WIDTH, subsequent_indent="  "):
@@ -246,12 +251,12 @@ def check_room(stage, card_bytes):
 
 
 def run(options, say):
-    gpu, card, card_bytes = choose_card(options.gpu, say)
+    gpu, card, card_bytes, about_card = choose_card(options, say)
     say.line(f"GPU: {gpu}")
     begin = time.monotonic()
     with Stage(Build(options.dir), card) as stage:
         check_room(stage, card_bytes)
-        demo = Demo(stage, say, card_bytes, options)
+        demo = Demo(stage, say, card_bytes, options, about_card)
         say.line(f"trainer: {demo.trainer_bytes >> 20} MiB (80 %), service: {demo.service_bytes >> 20} MiB (60 %), "
                  f"requests: {options.requests}")
         demo.measure_idle()
