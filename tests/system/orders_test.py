@@ -78,6 +78,8 @@ class Orders(SystemTest):
         self.assertIn("order", [event["event"] for event in self.broker.events()])
         self.wait_for_steps(trainer, 2)
         self.lull("release", "nightly")
+        # A signal that came before it waits would be one that nobody waits behind.
+        self.broker.wait_for_client(trainer.pid, lambda c: c["wants"], "waits at the gate")
         self.stop_and_save([trainer])
 
     def test_training_does_not_come_back_between_requests_while_a_service_is_held(self):
