@@ -20,26 +20,14 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "system"))
 
+from broker import SMALL_CARD_CONFIG  # noqa: E402
+from case import SERVICE, TRAINER  # noqa: E402
 from stage import Card, Process, Service, StageError, wait_until  # noqa: E402
 
 ROOT, DEB, NEWER, BUILD = (os.path.abspath(a) for a in sys.argv[1:5])
 MIB = 1 << 20
 # Slow enough that an eviction is long beside what starts it.
 CARD = Card(memory=256 * MIB, link=200_000_000)
-TRAINER = ["--bytes", "176M", "--window", "8192", "--print-every", "1"]
-SERVICE = ["--port", "0", "--bytes", "128M", "--samples", "8192"]
-CONFIG = """\
-[policy]
-keep_alive = "0s"
-min_hold = "0s"
-loading_linger = "100ms"
-growth_headroom = "8MiB"
-
-[gpu]
-residue = "8MiB"
-headroom = "8MiB"
-slots = 3
-"""
 LIBRARY = "/usr/lib/x86_64-linux-gnu/lull/liblull.so"
 UNIT = "/etc/systemd/system/multi-user.target.wants/lulld.service"
 # What Debian's own tools keep of a package that was there once.
@@ -173,7 +161,7 @@ class Debian(unittest.TestCase):
     def test_2_installing_starts_the_broker_and_makes_what_containers_mount(self):
         os.makedirs(at("/etc/lull"))
         with open(at("/etc/lull/lull.toml"), "w", encoding="utf-8") as file:
-            file.write(CONFIG)
+            file.write(SMALL_CARD_CONFIG)
         inside("dpkg", "-i", "/tmp/old.deb")
         self.assertEqual(len(status()["gpus"]), 1)
         with open(at("/etc/group"), encoding="utf-8") as file:
